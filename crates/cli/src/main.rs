@@ -1,0 +1,2 @@
+//! The podcert command.
+fn main() {}
