@@ -1,2 +1,55 @@
-//! The project commands.
-fn main() {}
+//! The project's own commands, the only entry point beside plain cargo.
+//!
+//! `cargo xtask check` is what `.ci/run` calls for everything that is not a test: format, lints,
+//! dependencies, licences and the arrows between crates. `cargo xtask bench` prints the project's
+//! figures, `cargo xtask doc` builds the documentation with warnings denied. Each command is a
+//! file beside this one.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod arrows;
+mod bench;
+mod check;
+mod run;
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Format, lints, dependencies, licences, and the arrows between crates
+    Check(check::Args),
+    /// Print the project's figures, each a ratio measured side by side in one run
+    Bench(bench::Args),
+    /// Build the documentation of our crates, warnings denied
+    Doc,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Doc => doc(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn doc() -> Result<()> {
+    run::cargo(&["doc", "--workspace", "--no-deps", "--locked"])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .status_ok()
+}
