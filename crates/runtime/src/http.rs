@@ -1,0 +1,229 @@
+//! The listener for `/livez`, `/readyz` and `/metrics`: plain HTTP/1.1, GET and HEAD.
+//!
+//! It tells nothing secret and takes no input but the path, so it has no authentication; a
+//! cluster's network policy, or a loopback address, decides who may ask.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use ::http::{Method, Request, Response, StatusCode, header};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::Health;
+
+/// A bound listener, not yet served.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 takes any free one.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address really bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `shutdown`, then waits for the answers under way.
+    pub async fn serve(self, health: Health, registry: Arc<Registry>, shutdown: CancellationToken) {
+        let connections = TaskTracker::new();
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let stream = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors, most likely: let some be given back.
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+            };
+            // Above the limit a connection is closed: probes and scrapers need few.
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                continue;
+            };
+            let (health, registry) = (health.clone(), Arc::clone(&registry));
+            let shutdown = shutdown.clone();
+            connections.spawn(async move {
+                serve_connection(stream, &health, &registry, shutdown).await;
+                drop(slot);
+            });
+        }
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    health: &Health,
+    registry: &Registry,
+    shutdown: CancellationToken,
+) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = answer(request.method(), request.uri().path(), health, registry);
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(10))
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let served = tokio::select! {
+        served = &mut connection => served,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a health or metrics connection broke");
+    }
+}
+
+/// What `method path` is answered with.
+fn answer(
+    method: &Method,
+    path: &str,
+    health: &Health,
+    registry: &Registry,
+) -> Response<Full<Bytes>> {
+    if method != Method::GET && method != Method::HEAD {
+        let mut response = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD\n".to_owned(),
+        );
+        response
+            .headers_mut()
+            .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        // Whoever answers is alive: nothing here takes a lock that work is done under.
+        "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" if health.is_ready() => text(StatusCode::OK, health.report()),
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, health.report()),
+        "/metrics" => {
+            let mut body = String::new();
+            if prometheus_client::encoding::text::encode(&mut body, registry).is_err() {
+                return text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "cannot encode\n".to_owned(),
+                );
+            }
+            let mut response = text(StatusCode::OK, body);
+            response.headers_mut().insert(
+                header::CONTENT_TYPE,
+                header::HeaderValue::from_static(OPENMETRICS),
+            );
+            response
+        }
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "try /livez, /readyz or /metrics\n".to_owned(),
+        ),
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+const MAX_CONNECTIONS: usize = 64;
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::counter::Counter;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn get(path: &str, health: &Health, registry: &Registry) -> StatusCode {
+        answer(&Method::GET, path, health, registry).status()
+    }
+
+    #[test]
+    fn readiness_follows_the_checks() {
+        let (health, registry) = (Health::new(), Registry::default());
+        let check = health.check("pool");
+        assert_eq!(get("/livez", &health, &registry), StatusCode::OK);
+        assert_eq!(
+            get("/readyz", &health, &registry),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        check.pass();
+        assert_eq!(get("/readyz", &health, &registry), StatusCode::OK);
+        assert_eq!(get("/metrics", &health, &registry), StatusCode::OK);
+        assert_eq!(get("/secrets", &health, &registry), StatusCode::NOT_FOUND);
+        let refused = answer(&Method::POST, "/livez", &health, &registry);
+        assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn serves_until_told_to_stop() {
+        let mut registry = Registry::default();
+        let counter: Counter = Counter::default();
+        registry.register("made", "Things made", counter.clone());
+        counter.inc_by(3);
+        let health = Health::new();
+        health.check("pool").fail("pool file /x is missing");
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap();
+        let address = listener.address();
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(listener.serve(health, Arc::new(registry), shutdown.clone()));
+
+        let ask = async |path: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let ready = ask("/readyz").await;
+        assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+        assert!(
+            ready.contains("[-]pool: pool file /x is missing"),
+            "{ready}"
+        );
+        let metrics = ask("/metrics").await;
+        assert!(metrics.contains("made_total 3"), "{metrics}");
+
+        // An idle connection does not hold up the end.
+        let idle = TcpStream::connect(address).await.unwrap();
+        shutdown.cancel();
+        serving.await.unwrap();
+        drop(idle);
+    }
+}
