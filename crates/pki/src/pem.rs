@@ -1,0 +1,228 @@
+//! Textual encoding (RFC 7468), read so that nothing is lost in silence.
+//!
+//! A lax reader skips what it does not understand, so a file cut short by a full disk yields
+//! fewer anchors than were written, and nobody is told. Here each boundary line must have its
+//! partner. Text between blocks is allowed (`openssl x509 -text` writes it) unless it looks
+//! like a boundary; white space inside a block is ignored; headers inside a block (RFC 1421)
+//! are refused, as the API server does.
+
+use std::mem;
+
+use pem_rfc7468::{Base64Decoder, LineEnding};
+use zeroize::Zeroizing;
+
+/// A text that is not the PEM it should be.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PemError {
+    /// The content of a block is not base64.
+    #[error("block {block} ({label}) is not valid base64, it may be damaged or cut short")]
+    Base64 {
+        /// Which block, from 1.
+        block: usize,
+        /// Its label.
+        label: String,
+    },
+    /// A line looks like a boundary but is not one.
+    #[error("line {line} is a damaged BEGIN or END line")]
+    Boundary {
+        /// Which line, from 1.
+        line: usize,
+    },
+    /// There is no block at all.
+    #[error("there is no {expected} block")]
+    Empty {
+        /// The label of the block that was looked for.
+        expected: &'static str,
+    },
+    /// An END line without a BEGIN line: the start of the block is missing.
+    #[error("line {line} ends a {label} block that never began")]
+    EndWithoutBegin {
+        /// Which line, from 1.
+        line: usize,
+        /// The label on the END line.
+        label: String,
+    },
+    /// A block has RFC 1421 headers, for instance those of an encrypted key.
+    #[error("block {block} ({label}) has headers, which are not allowed")]
+    Headers {
+        /// Which block, from 1.
+        block: usize,
+        /// Its label.
+        label: String,
+    },
+    /// The END line names another label than the BEGIN line.
+    #[error("block {block} begins as {label} and ends as {end}")]
+    LabelMismatch {
+        /// Which block, from 1.
+        block: usize,
+        /// The label on the BEGIN line.
+        label: String,
+        /// The label on the END line.
+        end: String,
+    },
+    /// A block has no END line: the text is cut short.
+    #[error("block {block} ({label}) is cut short: it has no END line")]
+    Truncated {
+        /// Which block, from 1.
+        block: usize,
+        /// Its label.
+        label: String,
+    },
+    /// A block of another kind than expected.
+    #[error("block {block} is {label}, expected {expected}")]
+    UnexpectedLabel {
+        /// Which block, from 1.
+        block: usize,
+        /// Its label.
+        label: String,
+        /// What was expected in its place.
+        expected: &'static str,
+    },
+}
+
+/// One block of a PEM text.
+pub(crate) struct Block {
+    /// Which block of the text it is, from 1.
+    pub(crate) number: usize,
+    label: String,
+    der: Zeroizing<Vec<u8>>,
+}
+
+impl Block {
+    /// The content, if the block has this label.
+    pub(crate) fn expect(self, label: &'static str) -> Result<Zeroizing<Vec<u8>>, PemError> {
+        if self.label == label {
+            Ok(self.der)
+        } else {
+            Err(self.unexpected(label))
+        }
+    }
+
+    /// The content of a CERTIFICATE block.
+    pub(crate) fn certificate(self) -> Result<Vec<u8>, PemError> {
+        self.expect(CERTIFICATE).map(|mut der| mem::take(&mut *der))
+    }
+
+    /// Says that this block should not be here.
+    pub(crate) fn unexpected(self, expected: &'static str) -> PemError {
+        PemError::UnexpectedLabel {
+            block: self.number,
+            label: self.label,
+            expected,
+        }
+    }
+}
+
+/// Reads every block of `text`.
+pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(String, Zeroizing<Vec<u8>>)> = None;
+    for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+        let line = line.trim_ascii();
+        let block = blocks.len() + 1;
+        match (boundary(line, number)?, open.take()) {
+            (None, None) => {}
+            (None, Some((label, mut base64))) => {
+                if line.contains(&b':') {
+                    return Err(PemError::Headers { block, label });
+                }
+                base64.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
+                open = Some((label, base64));
+            }
+            (Some(Boundary::Begin(label)), None) => {
+                // Room for all of it at once: growing would leave copies of a key behind.
+                open = Some((label, Zeroizing::new(Vec::with_capacity(text.len()))));
+            }
+            (Some(Boundary::Begin(_)), Some((label, _))) => {
+                return Err(PemError::Truncated { block, label });
+            }
+            (Some(Boundary::End(label)), None) => {
+                return Err(PemError::EndWithoutBegin {
+                    line: number,
+                    label,
+                });
+            }
+            (Some(Boundary::End(end)), Some((label, _))) if end != label => {
+                return Err(PemError::LabelMismatch { block, label, end });
+            }
+            (Some(Boundary::End(_)), Some((label, base64))) => match decode(&base64) {
+                Some(der) => blocks.push(Block {
+                    number: block,
+                    label,
+                    der,
+                }),
+                None => return Err(PemError::Base64 { block, label }),
+            },
+        }
+    }
+    match open {
+        Some((label, _)) => Err(PemError::Truncated {
+            block: blocks.len() + 1,
+            label,
+        }),
+        None => Ok(blocks),
+    }
+}
+
+/// Appends one block.
+pub(crate) fn append(text: &mut String, label: &str, der: &[u8]) {
+    let encoded_len = pem_rfc7468::encapsulated_len(label, LineEnding::LF, der.len());
+    let mut buffer = Zeroizing::new(vec![0; encoded_len.unwrap_or_default()]);
+    // The buffer has the size the encoder asked for, and the labels are our own constants.
+    let encoded = pem_rfc7468::encode(label, LineEnding::LF, der, &mut buffer);
+    text.push_str(encoded.expect("invariant: the label is valid and the buffer large enough"));
+}
+
+enum Boundary {
+    Begin(String),
+    End(String),
+}
+
+/// Whether a line is a boundary; one that is damaged is an error, not text.
+fn boundary(line: &[u8], number: usize) -> Result<Option<Boundary>, PemError> {
+    let damaged = PemError::Boundary { line: number };
+    if !line
+        .windows(DASHES.len())
+        .any(|window| window == DASHES.as_bytes())
+    {
+        return Ok(None);
+    }
+    let inner = std::str::from_utf8(line)
+        .ok()
+        .and_then(|line| line.strip_prefix(DASHES)?.strip_suffix(DASHES));
+    match inner.map(|inner| {
+        (
+            inner.strip_prefix("BEGIN "),
+            inner.strip_prefix("END "),
+            inner,
+        )
+    }) {
+        Some((Some(label), _, inner)) if !inner.contains('-') => {
+            Ok(Some(Boundary::Begin(label.to_owned())))
+        }
+        Some((_, Some(label), inner)) if !inner.contains('-') => {
+            Ok(Some(Boundary::End(label.to_owned())))
+        }
+        _ => Err(damaged),
+    }
+}
+
+/// Decodes in time that does not depend on the content, which may be a key.
+fn decode(base64: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut der = Zeroizing::new(Vec::with_capacity(base64.len()));
+    Base64Decoder::new(base64)
+        .ok()?
+        .decode_to_end(&mut der)
+        .ok()?;
+    Some(der)
+}
+
+/// The label of a certificate (RFC 7468 §5).
+pub(crate) const CERTIFICATE: &str = "CERTIFICATE";
+/// The label of an unencrypted PKCS #8 key (RFC 7468 §10).
+pub(crate) const PRIVATE_KEY: &str = "PRIVATE KEY";
+const DASHES: &str = "-----";
+
+#[cfg(test)]
+mod tests;
