@@ -1,0 +1,76 @@
+//! Names from identity: one SPIFFE ID, made of the pod's namespace and service account.
+//!
+//! Both are verified by the API server and compared with the live pod. Labels and annotations are
+//! whatever the author of a pod writes, so no template can refer to them.
+
+use podcert_pki::{ExtKeyUsages, SpiffeId, TrustDomain};
+
+use crate::{Request, Wait, WaitReason, Wake};
+
+mod template;
+
+pub use template::{IdTemplate, TemplateError};
+
+/// X509-SVIDs authenticate both ends, so they have both usages (X509-SVID 4.4).
+pub(crate) const EXT_KEY_USAGES: ExtKeyUsages = ExtKeyUsages::SERVER_AND_CLIENT;
+
+/// How the IDs of a spiffe signer are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    trust_domain: TrustDomain,
+    template: IdTemplate,
+}
+
+impl Policy {
+    /// IDs of this trust domain with paths after this template.
+    ///
+    /// # Errors
+    /// A template whose longest ID would exceed the 2 048 bytes of SPIFFE-ID 2.3.
+    pub fn new(trust_domain: TrustDomain, template: IdTemplate) -> Result<Self, TemplateError> {
+        let longest = "spiffe://".len() + trust_domain.as_str().len() + template.max_path_len();
+        if longest > MAX_ID_LEN {
+            return Err(TemplateError::TooLong { longest });
+        }
+        Ok(Self {
+            trust_domain,
+            template,
+        })
+    }
+
+    /// The trust domain of all IDs.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// The template of their paths.
+    #[must_use]
+    pub fn template(&self) -> &IdTemplate {
+        &self.template
+    }
+}
+
+/// The ID a request is for.
+pub(crate) fn id(policy: &Policy, request: &Request) -> Result<SpiffeId, Wait> {
+    let path = policy
+        .template
+        .path(&request.namespace, &request.service_account_name);
+    // The API server lets no name pass that could fail here; were it to, nothing in the cluster
+    // could cure it.
+    SpiffeId::new(&policy.trust_domain, &path).map_err(|error| {
+        Wait::new(
+            WaitReason::UnusableName,
+            Wake::Restart,
+            format!(
+                "service account {}/{} has no SPIFFE ID: {error}",
+                request.namespace, request.service_account_name
+            ),
+        )
+    })
+}
+
+/// What implementations must support, and none should exceed.
+const MAX_ID_LEN: usize = 2048;
+
+#[cfg(test)]
+mod tests;
