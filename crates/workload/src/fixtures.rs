@@ -180,7 +180,7 @@ impl CredentialFile {
         let mut volume = Volume::new();
         volume.swap(&[("creds.pem", &pem(credential))]);
         let (path, token) = (volume.path("creds.pem"), CancellationToken::new());
-        let source = CredentialSource::from_bundle_file(path, Options::default(), token).await;
+        let source = CredentialSource::from_bundle_file(path, quick(), token).await;
         Self { volume, source }
     }
 
@@ -202,7 +202,7 @@ impl AnchorFile {
         let mut volume = Volume::new();
         volume.swap(&[("trust.pem", &bundle(cas))]);
         let (path, token) = (volume.path("trust.pem"), CancellationToken::new());
-        let source = AnchorSource::from_anchor_files([path], Options::default(), token).await;
+        let source = AnchorSource::from_anchor_files([path], quick(), token).await;
         Self { volume, source }
     }
 
@@ -231,3 +231,11 @@ pub(crate) async fn within<F: Future>(future: F) -> F::Output {
 
 pub(crate) const SERVER: &str = "server.demo.svc";
 pub(crate) const CLIENT: &str = "spiffe://demo.test/ns/demo/sa/client";
+
+/// Events as in production, sooner.
+fn quick() -> Options {
+    Options {
+        debounce: Duration::from_millis(5),
+        ..Options::default()
+    }
+}
