@@ -23,6 +23,8 @@ mod certificate;
 mod chain;
 pub mod check;
 mod csr;
+#[cfg(test)]
+mod fixtures;
 mod keys;
 mod leaf;
 mod names;

@@ -179,13 +179,15 @@ enum Boundary {
     End(String),
 }
 
-/// Whether a line is a boundary; one that is damaged is an error, not text.
+/// Whether a line is a boundary; one that is damaged is an error, not text. What is left of a
+/// boundary may be only its dashes.
 fn boundary(line: &[u8], number: usize) -> Result<Option<Boundary>, PemError> {
     let damaged = PemError::Boundary { line: number };
-    if !line
+    let five_dashes = line
         .windows(DASHES.len())
-        .any(|window| window == DASHES.as_bytes())
-    {
+        .any(|window| window == DASHES.as_bytes());
+    let only_dashes = !line.is_empty() && line.iter().all(|byte| *byte == b'-');
+    if !five_dashes && !only_dashes {
         return Ok(None);
     }
     let inner = std::str::from_utf8(line)

@@ -1,1 +1,166 @@
+use proptest::prelude::*;
+
 use super::*;
+
+#[test]
+fn spiffe_ids_of_the_standard_and_of_go_spiffe() {
+    for text in [
+        "spiffe://example.org",
+        "spiffe://example.org/path",
+        "spiffe://1.2.3.4/service",
+        "spiffe://trust_domain/ns/a/sa/b",
+        "spiffe://a/...",
+        "spiffe://a/.path/..path/Path-1_2.3",
+    ] {
+        let id: SpiffeId = text.parse().unwrap();
+        assert_eq!(id.as_str(), text);
+        assert_eq!(
+            id.to_uri(),
+            format!("{}{}", id.trust_domain().id(), id.path())
+        );
+    }
+}
+
+#[test]
+fn malformed_spiffe_ids_say_what_is_wrong() {
+    for (text, problem) in [
+        ("", "must start with \"spiffe://\""),
+        ("http://td/a", "must start with"),
+        ("Spiffe://td/a", "must start with"),
+        ("spiffe:/td", "must start with"),
+        ("spiffe://", "trust domain is not valid: it is empty"),
+        ("spiffe:///path", "trust domain is not valid: it is empty"),
+        ("spiffe://Td/a", "'T'"),
+        ("spiffe://td:80/a", "':'"),
+        ("spiffe://user@td/a", "'@'"),
+        ("spiffe://[::1]/a", "'['"),
+        ("spiffe://td/", "empty path segment"),
+        ("spiffe://td/a/", "empty path segment"),
+        ("spiffe://td/a//b", "empty path segment"),
+        ("spiffe://td/.", "relative segment \".\""),
+        ("spiffe://td/a/../b", "relative segment \"..\""),
+        ("spiffe://td/a?q", "'?'"),
+        ("spiffe://td/a#f", "'#'"),
+        ("spiffe://td/a%20b", "'%'"),
+        ("spiffe://td/ns/a b", "' '"),
+        ("spiffe://td/é", "'é'"),
+    ] {
+        let error = text.parse::<SpiffeId>().unwrap_err().to_string();
+        assert!(error.contains(problem), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn limits_are_exact() {
+    let longest = "a".repeat(255);
+    assert!(longest.parse::<TrustDomain>().is_ok());
+    assert!(format!("{longest}a").parse::<TrustDomain>().is_err());
+
+    let trust_domain: TrustDomain = "td".parse().unwrap();
+    let room = 2048 - "spiffe://td/".len();
+    let id = SpiffeId::new(&trust_domain, &format!("/{}", "p".repeat(room))).unwrap();
+    assert_eq!(id.as_str().len(), 2048);
+    assert_eq!(id.as_str().parse::<SpiffeId>().unwrap(), id);
+    let error = SpiffeId::new(&trust_domain, &format!("/{}", "p".repeat(room + 1))).unwrap_err();
+    assert!(
+        error.to_string().ends_with("longer than 2048 bytes"),
+        "{error}"
+    );
+    assert!(
+        error.to_string().len() < 300,
+        "a long name is not repeated in full"
+    );
+
+    let label = "l".repeat(63);
+    let name = format!("{label}.{label}.{label}.{}", "x".repeat(61));
+    assert_eq!(name.len(), 253);
+    assert!(name.parse::<DnsName>().is_ok());
+    assert!(format!("{name}y").parse::<DnsName>().is_err());
+    assert!(format!("{label}l.svc").parse::<DnsName>().is_err());
+}
+
+#[test]
+fn spiffe_id_from_parts() {
+    let trust_domain: TrustDomain = "cluster.local".parse().unwrap();
+    let id = SpiffeId::new(&trust_domain, "/ns/shop/sa/web").unwrap();
+    assert_eq!(id.to_string(), "spiffe://cluster.local/ns/shop/sa/web");
+    assert_eq!(id.path(), "/ns/shop/sa/web");
+    assert_eq!(id.trust_domain(), &trust_domain);
+    assert!(
+        SpiffeId::new(&trust_domain, "ns/shop").is_err(),
+        "a path starts with a slash"
+    );
+    assert_eq!(SpiffeId::new(&trust_domain, "").unwrap().path(), "");
+}
+
+#[test]
+fn dns_names() {
+    for text in [
+        "server.shop.svc",
+        "a",
+        "1.svc",
+        "xn--bcher-kva.example",
+        "a-b.c-d.svc.cluster.local",
+    ] {
+        assert_eq!(text.parse::<DnsName>().unwrap().as_str(), text);
+    }
+    for (text, problem) in [
+        ("", "it is empty"),
+        (".", "empty label"),
+        ("a.", "empty label"),
+        (".a", "empty label"),
+        ("a..b", "empty label"),
+        ("*.shop.svc", "'*'"),
+        ("Server.svc", "'S'"),
+        ("under_score.svc", "'_'"),
+        ("-a.svc", "hyphen"),
+        ("a-.svc", "hyphen"),
+        ("10.0.0.1", "IP address"),
+        ("web.1", "IP address"),
+        ("::1", "':'"),
+        ("bücher.example", "'ü'"),
+        ("a\0.svc", "'\\0'"),
+    ] {
+        let error = text.parse::<DnsName>().unwrap_err().to_string();
+        assert!(error.contains(problem), "{text:?}: {error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = text.parse::<SpiffeId>();
+        let _ = text.parse::<TrustDomain>();
+        let _ = text.parse::<DnsName>();
+        let _ = format!("spiffe://{text}").parse::<SpiffeId>();
+        let _ = SpiffeId::new(&"td".parse().unwrap(), &text);
+    }
+
+    #[test]
+    fn what_parses_comes_back_as_it_was(
+        domain in "[a-z0-9._-]{1,255}",
+        segments in prop::collection::vec("[a-zA-Z0-9._-]{1,12}", 0..8),
+    ) {
+        let trust_domain: TrustDomain = domain.parse().unwrap();
+        prop_assert_eq!(trust_domain.as_str(), &domain);
+        let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+        let relative = segments.iter().any(|segment| segment == "." || segment == "..");
+        match SpiffeId::new(&trust_domain, &path) {
+            Ok(id) => {
+                prop_assert!(!relative);
+                prop_assert_eq!(id.as_str().parse::<SpiffeId>().unwrap(), id.clone());
+                prop_assert_eq!(id.path(), path);
+            }
+            Err(_) => prop_assert!(relative),
+        }
+    }
+
+    /// rustls must be able to use every DNS name we would certify.
+    #[test]
+    fn dns_names_are_those_rustls_takes(text in "[a-zA-Z0-9._*-]{0,70}(\\.[a-z0-9-]{1,64}){0,4}") {
+        if let Ok(name) = text.parse::<DnsName>() {
+            prop_assert!(rustls_pki_types::DnsName::try_from(name.as_str()).is_ok());
+            prop_assert_eq!(name.as_str(), &text);
+        }
+    }
+}

@@ -1,1 +1,192 @@
+use jiff::SignedDuration;
+
 use super::*;
+use crate::{
+    ExtKeyUsages, KeyType, LeafNames, LeafSpec,
+    ca::{CaSpec, new_intermediate},
+    fixtures::{ca_spec, issue, issued, key, now, root, server_spec, spiffe_spec, valid_for},
+};
+
+fn name(text: &str) -> DnsName {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_server_under_its_name() {
+    let (chain, anchors) = issued(&server_spec());
+    verify(
+        &chain,
+        &anchors,
+        Purpose::Server(Some(&name("server.shop.svc"))),
+        now(),
+    )
+    .unwrap();
+    verify(&chain, &anchors, Purpose::Server(None), now()).unwrap();
+    let wrong = name("server.other.svc");
+    let error = verify(&chain, &anchors, Purpose::Server(Some(&wrong)), now()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the certificate is not for server.other.svc but for server.shop.svc"
+    );
+    let error = verify(&chain, &anchors, Purpose::Client, now()).unwrap_err();
+    assert_eq!(error, VerifyError::WrongUsage);
+}
+
+#[test]
+fn a_workload_as_client_and_server() {
+    let (chain, anchors) = issued(&spiffe_spec());
+    verify(&chain, &anchors, Purpose::Client, now()).unwrap();
+    verify(&chain, &anchors, Purpose::Server(None), now()).unwrap();
+    let error = verify(
+        &chain,
+        &anchors,
+        Purpose::Server(Some(&name("a.svc"))),
+        now(),
+    )
+    .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the certificate is not for a.svc but for no DNS name at all"
+    );
+    assert_eq!(
+        spiffe_id(chain.leaf()).unwrap().as_str(),
+        "spiffe://cluster.local/ns/shop/sa/web"
+    );
+}
+
+#[test]
+fn time_and_trust() {
+    let (chain, anchors) = issued(&spiffe_spec());
+    let not_after = chain.leaf().not_after();
+    verify(&chain, &anchors, Purpose::Client, not_after).unwrap();
+    let at = not_after + SignedDuration::from_secs(1);
+    assert_eq!(
+        verify(&chain, &anchors, Purpose::Client, at),
+        Err(VerifyError::Expired { not_after, at })
+    );
+    let not_before = chain.leaf().not_before();
+    let at = not_before - SignedDuration::from_secs(1);
+    assert_eq!(
+        verify(&chain, &anchors, Purpose::Client, at),
+        Err(VerifyError::NotYetValid { not_before, at })
+    );
+    let others = TrustBundle::new(vec![root(1)]).unwrap();
+    assert_eq!(
+        verify(&chain, &others, Purpose::Client, now()),
+        Err(VerifyError::UnknownIssuer)
+    );
+    // The same name, another key.
+    let impostor = crate::ca::new_root(key(KeyType::EcdsaP256, 1), &ca_spec("root 0")).unwrap();
+    let impostor = TrustBundle::new(vec![impostor]).unwrap();
+    assert_eq!(
+        verify(&chain, &impostor, Purpose::Client, now()),
+        Err(VerifyError::Signature)
+    );
+}
+
+#[test]
+fn an_intermediate_is_needed_and_may_end() {
+    let (root_key, sub) = (key(KeyType::EcdsaP256, 0), key(KeyType::EcdsaP256, 1));
+    let root = root(0);
+    let spec = CaSpec {
+        validity: valid_for(1),
+        ..ca_spec("short")
+    };
+    let ca = new_intermediate(root_key, &root, sub.public_key(), &spec).unwrap();
+    let leaf = issue(sub, &ca, &spiffe_spec());
+    let anchors = TrustBundle::new(vec![root]).unwrap();
+    let chain = Chain::new(leaf.clone(), vec![ca]);
+    verify(&chain, &anchors, Purpose::Client, now()).unwrap();
+    let error = verify(&Chain::new(leaf, vec![]), &anchors, Purpose::Client, now());
+    assert_eq!(error, Err(VerifyError::UnknownIssuer));
+    let late = now() + SignedDuration::from_hours(2);
+    let error = verify(&chain, &anchors, Purpose::Client, late);
+    assert!(
+        matches!(error, Err(VerifyError::Expired { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_ca_is_no_leaf() {
+    let root = root(0);
+    let anchors = TrustBundle::new(vec![root.clone()]).unwrap();
+    let chain = Chain::new(root.clone(), vec![]);
+    assert_eq!(
+        verify(&chain, &anchors, Purpose::Client, now()),
+        Err(VerifyError::CaAsLeaf)
+    );
+    assert_eq!(spiffe_id(&root), Err(SvidError::Ca));
+}
+
+#[test]
+fn leaves_that_are_no_svid() {
+    let (chain, _) = issued(&server_spec());
+    assert_eq!(spiffe_id(chain.leaf()), Err(SvidError::Uris { count: 0 }));
+
+    use rcgen::{CertificateParams, IsCa, KeyPair, KeyUsagePurpose, SanType};
+    let leaf = |uris: &[&str], usages: &[KeyUsagePurpose]| {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = usages.to_vec();
+        let uri = |uri: &&str| SanType::URI((*uri).try_into().unwrap());
+        params.subject_alt_names = uris.iter().map(uri).collect();
+        let signed = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        Certificate::from_der(signed.der().to_vec()).unwrap()
+    };
+    let good = [KeyUsagePurpose::DigitalSignature];
+    assert_eq!(
+        spiffe_id(&leaf(&["spiffe://td/a"], &good)).unwrap().path(),
+        "/a"
+    );
+    let two = leaf(&["spiffe://td/a", "https://example.org"], &good);
+    assert_eq!(spiffe_id(&two), Err(SvidError::Uris { count: 2 }));
+    let web = leaf(&["https://example.org/a"], &good);
+    assert!(matches!(spiffe_id(&web), Err(SvidError::Id(_))));
+    let domain = leaf(&["spiffe://td"], &good);
+    assert!(matches!(spiffe_id(&domain), Err(SvidError::NoPath(_))));
+    let none = leaf(&["spiffe://td/a"], &[]);
+    assert_eq!(spiffe_id(&none), Err(SvidError::NoDigitalSignature));
+    let signs = leaf(&["spiffe://td/a"], &[good[0], KeyUsagePurpose::KeyCertSign]);
+    assert_eq!(spiffe_id(&signs), Err(SvidError::MaySign));
+}
+
+#[test]
+fn one_unreadable_anchor_does_not_hide_the_others() {
+    // An unknown critical extension: a ClusterTrustBundle may hold such a root, webpki refuses it.
+    let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let mut odd =
+        rcgen::CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 32473, 1], vec![5, 0]);
+    odd.set_criticality(true);
+    params.custom_extensions.push(odd);
+    let odd = params
+        .self_signed(&rcgen::KeyPair::generate().unwrap())
+        .unwrap();
+    let odd = Certificate::from_der(odd.der().to_vec()).unwrap();
+    let (chain, anchors) = issued(&spiffe_spec());
+    let both = [vec![odd], anchors.anchors().to_vec()].concat();
+    verify(
+        &chain,
+        &TrustBundle::new(both).unwrap(),
+        Purpose::Client,
+        now(),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_dns_client_leaf_is_for_clients_only() {
+    let key = key(KeyType::EcdsaP256, 7).public_key().clone();
+    let names = LeafNames::Dns(vec![name("a.b.svc")]);
+    let spec = LeafSpec::new(key, names, ExtKeyUsages::CLIENT, valid_for(1)).unwrap();
+    let (chain, anchors) = issued(&spec);
+    verify(&chain, &anchors, Purpose::Client, now()).unwrap();
+    let error = verify(
+        &chain,
+        &anchors,
+        Purpose::Server(Some(&name("a.b.svc"))),
+        now(),
+    );
+    assert_eq!(error, Err(VerifyError::WrongUsage));
+}
