@@ -1,1 +1,50 @@
-//! The apiserver room.
+//! An embedded Kubernetes API server.
+//!
+//! [`ApiServer`] hands out `tower` services that `kube::Client::new` takes as they are: no socket,
+//! no threads, no clock of its own. Under tokio's paused time a test may run a year of watches in
+//! seconds, and with a seed it runs the same way twice. A listener put in front of
+//! [`ApiServer::as_user`] serves other processes.
+//!
+//! It depends on nothing else of podcert and reads certificates with another library than the rest
+//! of it, on purpose: it is what podcert is checked against, and a shared mistake would be
+//! invisible.
+//!
+//! ```text
+//! service ─▶ request ─▶ faults ─▶ authorizer ─▶ verbs ─▶ strategy ─▶ store ─▶ watch
+//! ```
+//!
+//! - `request`: method, path and query to a target; `kinds`: the table of what is served.
+//! - `verbs`: get, list, watch, create, update, patch, delete, the same for all kinds.
+//! - `strategy`: defaults and rules per kind, among them all of PodCertificateRequest and
+//!   ClusterTrustBundle, worded as kube-apiserver 1.37 words them.
+//! - `store`: objects, one revision counter, a bounded log of changes that watches read.
+//! - [`Faults`]: errors, conflicts, delays, lost replies, cut watches, lost history.
+//!
+//! Not here: strategic merge patch and server-side apply (415), custom resources, garbage
+//! collection by owner references, RBAC (an [`Authorizer`] may be plugged in), `managedFields`,
+//! tables for kubectl. The kinds' schemas are checked only where a rule reads them.
+
+mod discovery;
+mod faults;
+mod field;
+mod kinds;
+mod object;
+mod random;
+mod request;
+mod selectors;
+mod server;
+mod service;
+mod stats;
+mod status;
+mod store;
+mod strategy;
+mod user;
+mod verbs;
+mod watch;
+
+pub use faults::{Effect, Fault, Faults, Matching, Occurrence};
+pub use request::Verb;
+pub use server::{ApiServer, Builder, ServerClock};
+pub use service::{ApiBody, ApiService};
+pub use stats::{RequestCount, Stats};
+pub use user::{AllowAll, Attributes, Authorizer, Permission, User};

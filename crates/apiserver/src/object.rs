@@ -1,0 +1,81 @@
+//! Reading and shaping objects held as JSON.
+
+use serde_json::{Map, Value};
+
+/// The string at a path of object keys, or `""`: absent and empty mean the same in the API.
+pub(crate) fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
+    at(value, path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The value at a path of object keys.
+pub(crate) fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(value, |value, key| value.get(key))
+}
+
+/// An object's `metadata`, made if it is absent or of another type.
+pub(crate) fn metadata_mut(value: &mut Value) -> &mut Map<String, Value> {
+    map_mut(value, "metadata")
+}
+
+/// The map under a key, made if it is absent or of another type.
+pub(crate) fn map_mut<'a>(value: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
+    let outer = as_map_mut(value);
+    let inner = outer
+        .entry(key.to_owned())
+        .or_insert_with(|| Value::Object(Map::new()));
+    as_map_mut(inner)
+}
+
+/// This value as a map; anything else is replaced by an empty one.
+pub(crate) fn as_map_mut(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    value
+        .as_object_mut()
+        .expect("invariant: the line above made it an object")
+}
+
+/// Sets a key unless it has a value already.
+pub(crate) fn set_default(map: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
+    map.entry(key.to_owned()).or_insert_with(|| value.into());
+}
+
+/// Copies a key from one map to another, absence included.
+pub(crate) fn copy_key(from: Option<&Value>, to: &mut Map<String, Value>, key: &str) {
+    match from.and_then(|map| map.get(key)) {
+        Some(value) => {
+            to.insert(key.to_owned(), value.clone());
+        }
+        None => {
+            to.remove(key);
+        }
+    }
+}
+
+/// Drops what Go's decoder and `omitempty` would drop: nulls everywhere and the empty collections
+/// and bookkeeping fields of the metadata.
+pub(crate) fn normalize(value: &mut Value) {
+    prune_nulls(value);
+    let metadata = metadata_mut(value);
+    for key in ["managedFields", "selfLink"] {
+        metadata.remove(key);
+    }
+    metadata.retain(|_, value| match value {
+        Value::Object(map) => !map.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    });
+}
+
+fn prune_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(prune_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(prune_nulls),
+        _ => {}
+    }
+}

@@ -1,0 +1,272 @@
+//! From a method, a path and a query to what is asked for.
+//!
+//! The paths of the Kubernetes API are regular, so they are taken apart by hand:
+//!
+//! ```text
+//! /api/v1/...                                     core group
+//! /apis/{group}/{version}/...                     every other group
+//!     {plural}[/{name}[/status]]
+//!     namespaces/{namespace}/{plural}[/{name}[/status]]
+//! ```
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::kinds::{self, Feature, Kind};
+use crate::selectors::{FieldSelector, LabelSelector, Selection};
+use crate::status::Failure;
+
+/// What a request does, in RBAC's words.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Verb {
+    /// POST to a collection.
+    Create,
+    /// DELETE of one object.
+    Delete,
+    /// DELETE of a collection.
+    DeleteCollection,
+    /// GET of one object, and of discovery documents.
+    Get,
+    /// GET of a collection.
+    List,
+    /// PATCH of one object.
+    Patch,
+    /// PUT of one object.
+    Update,
+    /// GET of a collection with `watch=true`.
+    Watch,
+}
+
+impl Verb {
+    /// The verb as RBAC spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Patch => "patch",
+            Self::Update => "update",
+            Self::Watch => "watch",
+        }
+    }
+
+    /// Whether the verb changes objects.
+    pub fn is_write(self) -> bool {
+        !matches!(self, Self::Get | Self::List | Self::Watch)
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which part of an object a request addresses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Part {
+    Main,
+    Status,
+}
+
+/// A request for resources.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) verb: Verb,
+    pub(crate) kind: &'static Kind,
+    /// Empty for cluster-scoped kinds and for requests across all namespaces.
+    pub(crate) namespace: String,
+    /// Empty for collections.
+    pub(crate) name: String,
+    pub(crate) part: Part,
+}
+
+impl Target {
+    /// `pods`, or `pods/status`.
+    pub(crate) fn resource(&self) -> &'static str {
+        match self.part {
+            Part::Main => self.kind.plural,
+            Part::Status => self.kind.plural_status,
+        }
+    }
+
+    pub(crate) fn subresource(&self) -> &'static str {
+        match self.part {
+            Part::Main => "",
+            Part::Status => "status",
+        }
+    }
+}
+
+/// What a path leads to.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    /// A document that is no resource: discovery, version, health.
+    Document(Vec<String>),
+    Resource(Target),
+}
+
+/// Takes a method and path apart.
+pub(crate) fn route(method: &Method, path: &str, query: &Query) -> Result<Route, Failure> {
+    let segments: Vec<Cow<'_, str>> = path
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .map(|segment| percent_decode_str(segment).decode_utf8())
+        .collect::<Result<_, _>>()
+        .map_err(|_| Failure::bad_request("the path is not UTF-8"))?;
+    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    let (group, version, rest) = match segments.as_slice() {
+        ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
+        ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
+        _ => {
+            return Ok(Route::Document(
+                segments.iter().map(ToString::to_string).collect(),
+            ));
+        }
+    };
+    if !kinds::serves(group, version) {
+        return Err(Failure::no_such_page());
+    }
+    let (namespace, rest) = match rest {
+        // `/namespaces/{name}` and `/namespaces/{name}/status` are the namespace itself.
+        ["namespaces", namespace, plural, rest @ ..]
+            if !(group.is_empty() && *plural == "status" && rest.is_empty()) =>
+        {
+            (*namespace, [&[*plural], rest].concat())
+        }
+        rest => ("", rest.to_vec()),
+    };
+    let (plural, name, part) = match rest.as_slice() {
+        [plural] => (*plural, "", Part::Main),
+        [plural, name] => (*plural, *name, Part::Main),
+        [plural, name, "status"] => (*plural, *name, Part::Status),
+        _ => return Err(Failure::no_such_resource()),
+    };
+    let kind = kinds::find(group, version, plural).ok_or_else(Failure::no_such_resource)?;
+    let across_namespaces = kind.is_namespaced() && namespace.is_empty();
+    if (part == Part::Status && !kind.has(Feature::Status))
+        || (across_namespaces && !name.is_empty())
+        || (!kind.is_namespaced() && !namespace.is_empty())
+    {
+        return Err(Failure::no_such_resource());
+    }
+    let verb = match (method, name.is_empty()) {
+        (&Method::GET, true) if query.watch => Verb::Watch,
+        (&Method::GET, true) => Verb::List,
+        (&Method::GET, false) => Verb::Get,
+        (&Method::POST, true) if !across_namespaces => Verb::Create,
+        (&Method::PUT, false) => Verb::Update,
+        (&Method::PATCH, false) => Verb::Patch,
+        (&Method::DELETE, true) if !across_namespaces => Verb::DeleteCollection,
+        (&Method::DELETE, false) if part == Part::Main => Verb::Delete,
+        _ => return Err(Failure::method_not_allowed()),
+    };
+    Ok(Route::Resource(Target {
+        verb,
+        kind,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        part,
+    }))
+}
+
+/// The query parameters this server knows; the others are ignored, as unknown ones are upstream.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    pub(crate) watch: bool,
+    pub(crate) bookmarks: bool,
+    pub(crate) send_initial_events: Option<bool>,
+    pub(crate) dry_run: DryRun,
+    pub(crate) limit: usize,
+    pub(crate) continue_token: String,
+    pub(crate) resource_version: String,
+    pub(crate) version_match: String,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) grace_period: Option<i64>,
+    label_selector: String,
+    field_selector: String,
+}
+
+/// Whether a write takes effect.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum DryRun {
+    #[default]
+    No,
+    Yes,
+}
+
+impl Query {
+    pub(crate) fn parse(query: &str) -> Result<Self, Failure> {
+        let mut parsed = Self::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match key.as_ref() {
+                "watch" => parsed.watch = flag(&value),
+                "allowWatchBookmarks" => parsed.bookmarks = flag(&value),
+                "sendInitialEvents" => parsed.send_initial_events = Some(flag(&value)),
+                "dryRun" if value == "All" => parsed.dry_run = DryRun::Yes,
+                "dryRun" if value.is_empty() => {}
+                "dryRun" => {
+                    return Err(Failure::bad_request(format!(
+                        "dryRun: Unsupported value: {value:?}: supported values: \"All\""
+                    )));
+                }
+                "limit" => parsed.limit = number(&key, &value)?,
+                "continue" => parsed.continue_token = value.into_owned(),
+                "resourceVersion" => parsed.resource_version = value.into_owned(),
+                "resourceVersionMatch" => parsed.version_match = value.into_owned(),
+                "labelSelector" => parsed.label_selector = value.into_owned(),
+                "fieldSelector" => parsed.field_selector = value.into_owned(),
+                "timeoutSeconds" => {
+                    // Zero means what absence means: the server chooses.
+                    let seconds: u64 = number(&key, &value)?;
+                    parsed.timeout = (seconds > 0).then(|| Duration::from_secs(seconds));
+                }
+                "gracePeriodSeconds" => parsed.grace_period = Some(number(&key, &value)?),
+                _ => {}
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The objects selected among those of the target's kind.
+    pub(crate) fn selection(&self, target: &Target) -> Result<Selection, Failure> {
+        Ok(Selection {
+            namespace: target.namespace.clone(),
+            labels: LabelSelector::parse(&self.label_selector)?,
+            fields: FieldSelector::parse(&self.field_selector, target.kind)?,
+        })
+    }
+
+    /// The resource version asked for; `None` when the client leaves it to the server.
+    pub(crate) fn revision(&self, target: &Target) -> Result<Option<u64>, Failure> {
+        if self.resource_version.is_empty() {
+            return Ok(None);
+        }
+        self.resource_version.parse().map(Some).map_err(|_| {
+            let error = crate::field::FieldError::invalid(
+                "resourceVersion",
+                &self.resource_version,
+                "must be an unsigned integer",
+            );
+            Failure::invalid_as(target.kind.group, target.kind.plural, &target.name, &[error])
+        })
+    }
+}
+
+/// Go's `conversion.Convert_Slice_string_To_bool`: everything but `false` and `0` is true.
+fn flag(value: &str) -> bool {
+    !matches!(value, "false" | "0")
+}
+
+fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, Failure> {
+    value
+        .parse()
+        .map_err(|_| Failure::bad_request(format!("{key}: {value:?} is not a valid number")))
+}

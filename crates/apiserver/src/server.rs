@@ -1,0 +1,241 @@
+//! The server itself: what it is made of and how it is built.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::faults::{Faults, Rig};
+use crate::kinds::{self, KINDS};
+use crate::random::Randomness;
+use crate::service::ApiService;
+use crate::stats::{Counters, Stats};
+use crate::store::{Expect, Key, Store};
+use crate::user::{AllowAll, Authorizer, User};
+
+/// Where the server's dates come from.
+pub type ServerClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// An embedded Kubernetes API server. Clones share everything.
+///
+/// Callers take a service for a user and hand it to a client:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use podcert_apiserver::{ApiServer, User};
+/// let api = ApiServer::builder()
+///     .clock(Arc::new(|| jiff::Timestamp::UNIX_EPOCH))
+///     .seed(7)
+///     .build();
+/// let service = api.as_user(User::admin());
+/// // kube::Client::new(service, "default")
+/// ```
+#[derive(Clone, Debug)]
+pub struct ApiServer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<Store>,
+    pub(crate) clock: ServerClock,
+    pub(crate) random: Randomness,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) rig: Arc<Rig>,
+    pub(crate) counters: Counters,
+    pub(crate) bookmark_interval: Duration,
+    pub(crate) watch_timeout: Option<Duration>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiServer")
+            .field("revision", &self.store.revision())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiServer {
+    /// Begins to build a server.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A service that speaks for this user: give it to `kube::Client::new`, or put a listener that
+    /// has authenticated the user in front of it.
+    pub fn as_user(&self, user: User) -> ApiService {
+        ApiService::new(self.clone(), user)
+    }
+
+    /// The handle that makes things go wrong.
+    pub fn faults(&self) -> Faults {
+        Faults::new(self.inner.rig.clone(), self.inner.store.clone())
+    }
+
+    /// How often the server was asked for what since it was built (or since
+    /// [`ApiServer::reset_stats`]).
+    pub fn stats(&self) -> Stats {
+        self.inner.counters.snapshot()
+    }
+
+    /// Sets all counters to zero.
+    pub fn reset_stats(&self) {
+        self.inner.counters.reset();
+    }
+
+    /// The newest resource version.
+    pub fn resource_version(&self) -> u64 {
+        self.inner.store.revision()
+    }
+
+    /// How many watches are open.
+    pub fn open_watches(&self) -> usize {
+        self.inner.rig.open_watches()
+    }
+
+    /// The server's current date, in whole seconds as the API shows dates.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.inner.clock)()
+    }
+}
+
+/// Builds an [`ApiServer`].
+pub struct Builder {
+    clock: Option<ServerClock>,
+    seed: Option<u64>,
+    authorizer: Arc<dyn Authorizer>,
+    history: usize,
+    bookmark_interval: Duration,
+    watch_timeout: Option<Duration>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            clock: None,
+            seed: None,
+            authorizer: Arc::new(AllowAll),
+            history: DEFAULT_HISTORY,
+            bookmark_interval: DEFAULT_BOOKMARK_INTERVAL,
+            watch_timeout: Some(DEFAULT_WATCH_TIMEOUT),
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("seed", &self.seed)
+            .field("history", &self.history)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Where dates come from: creation timestamps, the `Date` header, the five-minute rule for
+    /// issued certificates. Without one, dates follow tokio's clock from 2026-01-01T00:00:00Z, so
+    /// that virtual time works; a server for people needs the real clock.
+    #[must_use]
+    pub fn clock(mut self, clock: ServerClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Makes UIDs, generated names and faults drawn by chance repeat from run to run. Without a
+    /// seed they come from the operating system.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Who may do what; [`AllowAll`] without one.
+    #[must_use]
+    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
+        self.authorizer = authorizer;
+        self
+    }
+
+    /// How many changes of each resource are kept for watches that resume and lists that continue;
+    /// 10 000 if not set. Older ones answer `410 Expired`.
+    #[must_use]
+    pub fn history(mut self, changes: usize) -> Self {
+        self.history = changes;
+        self
+    }
+
+    /// How often a quiet watch gets a bookmark; a minute, as upstream, if not set. Simulations of
+    /// months may want it longer.
+    #[must_use]
+    pub fn bookmark_interval(mut self, interval: Duration) -> Self {
+        self.bookmark_interval = interval;
+        self
+    }
+
+    /// How long a watch lives whose client names no `timeoutSeconds`: between once and twice this,
+    /// as upstream; half an hour if not set. `None` lets such watches live for ever.
+    #[must_use]
+    pub fn watch_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.watch_timeout = timeout;
+        self
+    }
+
+    /// The server, with the namespaces `default` and `kube-system` in it.
+    pub fn build(self) -> ApiServer {
+        let random = match self.seed {
+            Some(seed) => Randomness::from_seed(seed),
+            None => Randomness::from_entropy(),
+        };
+        let server = ApiServer {
+            inner: Arc::new(Inner {
+                store: Arc::new(Store::new(self.history)),
+                clock: self.clock.unwrap_or_else(virtual_clock),
+                rig: Arc::new(Rig::default()),
+                random,
+                authorizer: self.authorizer,
+                counters: Counters::default(),
+                bookmark_interval: self.bookmark_interval,
+                watch_timeout: self.watch_timeout,
+            }),
+        };
+        for name in ["default", "kube-system"] {
+            server.seed_namespace(name);
+        }
+        server
+    }
+}
+
+impl ApiServer {
+    fn seed_namespace(&self, name: &str) {
+        let Some(kind) = KINDS.get(kinds::NAMESPACES) else {
+            return;
+        };
+        let mut object = json!({"metadata": {"name": name}});
+        self.fill_system_fields(&mut object);
+        crate::strategy::default_for(kind, &mut object);
+        // The store is empty: nothing can be in the way.
+        let _ = self
+            .inner
+            .store
+            .put(kind, Key::new("", name), object, Expect::Absent);
+        self.add_default_service_account(name);
+    }
+}
+
+/// 2026-01-01T00:00:00Z plus the time tokio's clock has run.
+fn virtual_clock() -> ServerClock {
+    const START: i64 = 1_767_225_600;
+    let begin = std::sync::OnceLock::new();
+    Arc::new(move || {
+        // Begun at the first use: building a server needs no runtime.
+        let begin = *begin.get_or_init(tokio::time::Instant::now);
+        let elapsed = tokio::time::Instant::now().saturating_duration_since(begin);
+        let start = Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH);
+        start.checked_add(elapsed).unwrap_or(Timestamp::MAX)
+    })
+}
+
+const DEFAULT_HISTORY: usize = 10_000;
+const DEFAULT_BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+const DEFAULT_WATCH_TIMEOUT: Duration = Duration::from_secs(1_800);

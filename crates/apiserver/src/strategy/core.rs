@@ -1,0 +1,157 @@
+//! Defaults and rules of the plain kinds: as much as callers of this server depend on.
+
+use serde_json::{Map, Value, json};
+
+use crate::field::FieldError;
+use crate::kinds::Rules;
+use crate::object::{as_map_mut, at, map_mut, set_default, text};
+
+/// Fills in what the real server would.
+pub(crate) fn default(rules: Rules, object: &mut Value) {
+    match rules {
+        Rules::Pod => {
+            default_pod_spec(map_mut(object, "spec"));
+            set_default(map_mut(object, "status"), "phase", "Pending");
+        }
+        Rules::Service => {
+            let spec = map_mut(object, "spec");
+            set_default(spec, "type", "ClusterIP");
+            set_default(spec, "sessionAffinity", "None");
+            for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+                let number = port.get("port").cloned();
+                let port = as_map_mut(port);
+                set_default(port, "protocol", "TCP");
+                if let Some(number) = number {
+                    set_default(port, "targetPort", number);
+                }
+            }
+        }
+        Rules::Workload => {
+            let spec = map_mut(object, "spec");
+            set_default(spec, "replicas", 1);
+        }
+        Rules::Secret => {
+            let map = as_map_mut(object);
+            set_default(map, "type", "Opaque");
+            if let Some(Value::Object(texts)) = map.remove("stringData") {
+                let data = map_mut(object, "data");
+                for (key, text) in texts {
+                    let text = text.as_str().unwrap_or_default();
+                    data.insert(key, base64(text).into());
+                }
+            }
+        }
+        Rules::Namespace => {
+            let name = text(object, &["metadata", "name"]).to_owned();
+            let labels = map_mut_in(object, "metadata", "labels");
+            labels.insert("kubernetes.io/metadata.name".into(), name.into());
+            set_default(map_mut(object, "status"), "phase", "Active");
+            set_default(map_mut(object, "spec"), "finalizers", json!(["kubernetes"]));
+        }
+        Rules::ClusterTrustBundle | Rules::Plain | Rules::PodCertificateRequest => {}
+    }
+}
+
+/// A Deployment's or ReplicaSet's selector is mandatory and must select its own pods.
+pub(crate) fn check_workload(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let selector = at(object, &["spec", "selector"]);
+    let wanted = selector
+        .and_then(|selector| selector.get("matchLabels"))
+        .and_then(Value::as_object);
+    let expressions = selector
+        .and_then(|selector| selector.get("matchExpressions"))
+        .and_then(Value::as_array);
+    if selector.is_none() {
+        errors.push(FieldError::required("spec.selector", ""));
+    } else if wanted.is_none_or(Map::is_empty) && expressions.is_none_or(Vec::is_empty) {
+        errors.push(FieldError::invalid_raw(
+            "spec.selector",
+            "{}",
+            "empty selector is invalid for deployment",
+        ));
+    }
+    let labels = at(object, &["spec", "template", "metadata", "labels"]);
+    let selected = wanted
+        .into_iter()
+        .flatten()
+        .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value));
+    if !selected {
+        errors.push(FieldError::invalid_raw(
+            "spec.template.metadata.labels",
+            labels.unwrap_or(&json!({})),
+            "`selector` does not match template `labels`",
+        ));
+    }
+    errors
+}
+
+/// The selector of a workload never changes.
+pub(crate) fn check_workload_update(object: &Value, old: &Value) -> Vec<FieldError> {
+    let selector = at(object, &["spec", "selector"]);
+    if selector == at(old, &["spec", "selector"]) {
+        return Vec::new();
+    }
+    vec![FieldError::invalid_raw(
+        "spec.selector",
+        selector.unwrap_or(&Value::Null),
+        "field is immutable",
+    )]
+}
+
+/// A Secret's type never changes, and an immutable Secret's data neither.
+pub(crate) fn check_secret_update(object: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if object.get("type") != old.get("type") {
+        errors.push(FieldError::invalid(
+            "type",
+            text(object, &["type"]),
+            "field is immutable",
+        ));
+    }
+    let immutable = old.get("immutable") == Some(&Value::Bool(true));
+    if immutable && object.get("immutable") != Some(&Value::Bool(true)) {
+        errors.push(FieldError::forbidden(
+            "immutable",
+            "field is immutable when `immutable` is set",
+        ));
+    }
+    if immutable && object.get("data") != old.get("data") {
+        errors.push(FieldError::forbidden(
+            "data",
+            "field is immutable when `immutable` is set",
+        ));
+    }
+    errors
+}
+
+fn default_pod_spec(spec: &mut Map<String, Value>) {
+    set_default(spec, "restartPolicy", "Always");
+    set_default(spec, "terminationGracePeriodSeconds", 30);
+    set_default(spec, "dnsPolicy", "ClusterFirst");
+    set_default(spec, "schedulerName", "default-scheduler");
+    set_default(spec, "enableServiceLinks", true);
+    // Done by the ServiceAccount admission plugin upstream.
+    set_default(spec, "serviceAccountName", "default");
+    let account = spec.get("serviceAccountName").cloned().unwrap_or_default();
+    spec.insert("serviceAccount".into(), account);
+    for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(Value::Object(projected)) = volume.get_mut("projected") {
+            set_default(projected, "defaultMode", 0o644);
+        }
+    }
+}
+
+fn map_mut_in<'a>(object: &'a mut Value, outer: &str, inner: &str) -> &'a mut Map<String, Value> {
+    let outer = map_mut(object, outer);
+    as_map_mut(
+        outer
+            .entry(inner.to_owned())
+            .or_insert_with(|| Value::Object(Map::new())),
+    )
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}

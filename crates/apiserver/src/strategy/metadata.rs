@@ -1,0 +1,141 @@
+//! Rules of `metadata`, common to all kinds (`apimachinery/pkg/api/validation/objectmeta.go`).
+
+use serde_json::Value;
+
+use super::names::{self, NameRule, Prefix};
+use crate::field::FieldError;
+use crate::kinds::Kind;
+use crate::object::{at, text};
+
+/// Checks the metadata of an object about to be created; its name is generated already.
+pub(crate) fn check_create(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let rule = kind.name_rule;
+    if rule == NameRule::TrustBundle {
+        errors.extend(super::trust_bundle::check_name(object));
+    } else {
+        let generate_name = text(object, &["metadata", "generateName"]);
+        if !generate_name.is_empty() {
+            errors.extend(
+                names::name(rule, generate_name, Prefix::ToBeExtended)
+                    .into_iter()
+                    .map(|why| FieldError::invalid("metadata.generateName", generate_name, why)),
+            );
+        }
+        let name = text(object, &["metadata", "name"]);
+        if name.is_empty() {
+            errors.push(FieldError::required(
+                "metadata.name",
+                "name or generateName is required",
+            ));
+        } else {
+            errors.extend(
+                names::name(rule, name, Prefix::Complete)
+                    .into_iter()
+                    .map(|why| FieldError::invalid("metadata.name", name, why)),
+            );
+        }
+    }
+    errors.extend(check_maps(object));
+    errors.extend(check_finalizers(object));
+    errors
+}
+
+/// Checks the metadata of an object about to be replaced.
+pub(crate) fn check_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if at(old, &["metadata", "deletionTimestamp"]).is_some() {
+        let before = strings(old, "finalizers");
+        let added: Vec<&str> = strings(new, "finalizers")
+            .into_iter()
+            .filter(|finalizer| !before.contains(finalizer))
+            .collect();
+        if !added.is_empty() {
+            errors.push(FieldError::forbidden(
+                "metadata.finalizers",
+                format!(
+                    "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                    added.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+                ),
+            ));
+        }
+    }
+    errors.extend(check_maps(new));
+    errors.extend(check_finalizers(new));
+    errors
+}
+
+/// Total size of annotation keys and values.
+pub(crate) const ANNOTATIONS_LIMIT: usize = 256 * 1024;
+
+/// The size of an annotation map as the limit counts it.
+pub(crate) fn annotations_size(annotations: Option<&Value>) -> usize {
+    annotations
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| key.len() + value.as_str().map_or(0, str::len))
+        .sum()
+}
+
+fn check_maps(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let labels = at(object, &["metadata", "labels"]).and_then(Value::as_object);
+    for (key, value) in labels.into_iter().flatten() {
+        errors.extend(
+            names::label_key(key)
+                .into_iter()
+                .map(|why| FieldError::invalid("metadata.labels", key, why)),
+        );
+        let value = value.as_str().unwrap_or_default();
+        errors.extend(
+            names::label_value(value)
+                .into_iter()
+                .map(|why| FieldError::invalid("metadata.labels", value, why)),
+        );
+    }
+    let annotations = at(object, &["metadata", "annotations"]);
+    for key in annotations.and_then(Value::as_object).into_iter().flat_map(|map| map.keys()) {
+        errors.extend(
+            names::label_key(&key.to_lowercase())
+                .into_iter()
+                .map(|why| FieldError::invalid("metadata.annotations", key, why)),
+        );
+    }
+    if annotations_size(annotations) > ANNOTATIONS_LIMIT {
+        errors.push(FieldError::too_long("metadata.annotations", ANNOTATIONS_LIMIT));
+    }
+    let owners = at(object, &["metadata", "ownerReferences"]).and_then(Value::as_array);
+    for (index, owner) in owners.into_iter().flatten().enumerate() {
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if text(owner, &[field]).is_empty() {
+                errors.push(FieldError::required(
+                    &format!("metadata.ownerReferences[{index}].{field}"),
+                    "must not be empty",
+                ));
+            }
+        }
+    }
+    errors
+}
+
+fn check_finalizers(object: &Value) -> Vec<FieldError> {
+    strings(object, "finalizers")
+        .into_iter()
+        .flat_map(|finalizer| {
+            names::label_key(finalizer)
+                .into_iter()
+                .map(move |why| FieldError::invalid("metadata.finalizers", finalizer, why))
+        })
+        .collect()
+}
+
+/// The strings of a list in the metadata.
+pub(crate) fn strings<'a>(object: &'a Value, key: &str) -> Vec<&'a str> {
+    at(object, &["metadata", key])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
+}

@@ -1,0 +1,171 @@
+//! What the server does to an object before it stores it: defaults, rules, and what an update may
+//! not touch.
+//!
+//! The verbs ([`crate::verbs`]) know nothing of single kinds; they call the four functions here.
+//! Rules that need more than the object (the caller, the clock, the authorizer) get a [`Context`].
+
+pub(crate) mod metadata;
+pub(crate) mod names;
+pub(crate) mod trust_bundle;
+
+mod certificate_request;
+mod core;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::field::FieldError;
+use crate::kinds::{Feature, Kind, Rules};
+use crate::object::{as_map_mut, at, copy_key, metadata_mut};
+use crate::request::Part;
+use crate::status::Failure;
+use crate::user::{Authorizer, User};
+
+/// What rules may ask beside the object itself.
+pub(crate) struct Context<'a> {
+    pub(crate) user: &'a User,
+    pub(crate) authorizer: &'a dyn Authorizer,
+    pub(crate) now: Timestamp,
+}
+
+/// Fills in defaults and drops what clients may not set. The object has a name by now.
+pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) -> Result<(), Failure> {
+    if kind.has(Feature::Status) {
+        as_map_mut(object).remove("status");
+    }
+    if kind.has(Feature::Generation) {
+        metadata_mut(object).insert("generation".into(), 1.into());
+    } else {
+        metadata_mut(object).remove("generation");
+    }
+    match kind.rules {
+        Rules::PodCertificateRequest => certificate_request::prepare_create(object)?,
+        Rules::ClusterTrustBundle => trust_bundle::shape(object)?,
+        _ => {}
+    }
+    core::default(kind.rules, object);
+    Ok(())
+}
+
+/// Checks an object about to be created.
+pub(crate) fn check_create(
+    kind: &Kind,
+    object: &Value,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let mut errors = metadata::check_create(kind, object);
+    match kind.rules {
+        Rules::PodCertificateRequest => errors.extend(certificate_request::check_create(object)),
+        Rules::ClusterTrustBundle => {
+            errors.extend(trust_bundle::check(object, None));
+        }
+        Rules::Workload => errors.extend(core::check_workload(object)),
+        _ => {}
+    }
+    refuse(kind, object, &errors)?;
+    if kind.rules == Rules::ClusterTrustBundle {
+        trust_bundle::check_attest(kind, object, None, context)?;
+    }
+    Ok(())
+}
+
+/// The object to store in place of `old`: what `new` may not change is taken from `old`.
+pub(crate) fn prepare_update(
+    kind: &Kind,
+    part: Part,
+    new: Value,
+    old: &Value,
+) -> Result<Value, Failure> {
+    let mut object = match part {
+        Part::Main => {
+            let mut object = new;
+            if kind.has(Feature::Status) {
+                copy_key(Some(old), as_map_mut(&mut object), "status");
+            }
+            let before = old.get("metadata");
+            let metadata = metadata_mut(&mut object);
+            for key in ["creationTimestamp", "uid", "generation", "deletionTimestamp"] {
+                copy_key(before, metadata, key);
+            }
+            copy_key(before, metadata, "deletionGracePeriodSeconds");
+            copy_key(before, metadata, "generateName");
+            object
+        }
+        Part::Status => {
+            let mut object = old.clone();
+            copy_key(Some(&new), as_map_mut(&mut object), "status");
+            if kind.has(Feature::StatusTouchesMetadata) {
+                for key in ["labels", "annotations"] {
+                    copy_key(new.get("metadata"), metadata_mut(&mut object), key);
+                }
+            }
+            object
+        }
+    };
+    match (kind.rules, part) {
+        (Rules::PodCertificateRequest, Part::Main) => certificate_request::shape(&mut object)?,
+        (Rules::PodCertificateRequest, Part::Status) => {
+            certificate_request::shape_status(&mut object)?;
+        }
+        (Rules::ClusterTrustBundle, Part::Main) => trust_bundle::shape(&mut object)?,
+        (rules, Part::Main) => core::default(rules, &mut object),
+        (_, Part::Status) => {}
+    }
+    if part == Part::Main && kind.has(Feature::Generation) && object.get("spec") != old.get("spec")
+    {
+        let generation = at(old, &["metadata", "generation"])
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        metadata_mut(&mut object).insert("generation".into(), (generation + 1).into());
+    }
+    Ok(object)
+}
+
+/// Checks an object that is about to replace `old`.
+pub(crate) fn check_update(
+    kind: &Kind,
+    part: Part,
+    object: &Value,
+    old: &Value,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let mut errors = metadata::check_update(object, old);
+    match (kind.rules, part) {
+        (Rules::PodCertificateRequest, Part::Main) => {
+            errors.extend(certificate_request::check_update(object, old));
+        }
+        (Rules::PodCertificateRequest, Part::Status) => {
+            if errors.is_empty() {
+                errors.extend(certificate_request::check_status(object, old, context));
+            }
+        }
+        (Rules::ClusterTrustBundle, _) => {
+            errors.extend(trust_bundle::check_name(object));
+            errors.extend(trust_bundle::check(object, Some(old)));
+        }
+        (Rules::Workload, Part::Main) => {
+            errors.extend(core::check_workload(object));
+            errors.extend(core::check_workload_update(object, old));
+        }
+        (Rules::Secret, _) => errors.extend(core::check_secret_update(object, old)),
+        _ => {}
+    }
+    refuse(kind, object, &errors)?;
+    if kind.rules == Rules::ClusterTrustBundle {
+        trust_bundle::check_attest(kind, object, Some(old), context)?;
+    }
+    Ok(())
+}
+
+fn refuse(kind: &Kind, object: &Value, errors: &[FieldError]) -> Result<(), Failure> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let name = crate::object::text(object, &["metadata", "name"]);
+    Err(Failure::invalid(kind, name, errors))
+}
+
+/// The defaults of a kind alone, for objects the server makes itself.
+pub(crate) fn default_for(kind: &Kind, object: &mut Value) {
+    core::default(kind.rules, object);
+}
