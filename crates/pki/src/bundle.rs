@@ -145,13 +145,11 @@ impl CredentialBundle {
     /// # Errors
     /// [`CredentialError::Key`] should the key not be writable.
     pub fn to_pem(&self) -> Result<Zeroizing<String>, CredentialError> {
-        let mut text = self.key.to_pkcs8_pem()?;
-        // Grown once, by hand: String's own growing would leave a copy of the key behind.
-        let chain = self.chain.to_pem();
-        let mut whole = Zeroizing::new(String::with_capacity(text.len() + chain.len()));
-        whole.push_str(&text);
-        whole.push_str(&chain);
-        std::mem::swap(&mut text, &mut whole);
+        let (key, chain) = (self.key.to_pkcs8_pem()?, self.chain.to_pem());
+        // Of its full size at once: growing would leave a copy of the key behind.
+        let mut text = Zeroizing::new(String::with_capacity(key.len() + chain.len()));
+        text.push_str(&key);
+        text.push_str(&chain);
         Ok(text)
     }
 

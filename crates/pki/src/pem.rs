@@ -90,6 +90,31 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Decodes what stands between the boundaries, in time that does not depend on it: it may
+    /// be a key.
+    fn decode(number: usize, label: String, content: &[u8]) -> Result<Self, PemError> {
+        if content.contains(&b':') {
+            return Err(PemError::Headers {
+                block: number,
+                label,
+            });
+        }
+        // Room for all of it at once: growing would leave copies of a key behind.
+        let mut base64 = Zeroizing::new(Vec::with_capacity(content.len()));
+        base64.extend(content.iter().filter(|byte| !byte.is_ascii_whitespace()));
+        let mut der = Zeroizing::new(Vec::with_capacity(base64.len()));
+        let decoded = Base64Decoder::new(&base64)
+            .is_ok_and(|mut base64| base64.decode_to_end(&mut der).is_ok());
+        if decoded {
+            Ok(Self { number, label, der })
+        } else {
+            Err(PemError::Base64 {
+                block: number,
+                label,
+            })
+        }
+    }
+
     /// The content, if the block has this label.
     pub(crate) fn expect(self, label: &'static str) -> Result<Zeroizing<Vec<u8>>, PemError> {
         if self.label == label {
@@ -117,44 +142,43 @@ impl Block {
 /// Reads every block of `text`.
 pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
     let mut blocks = Vec::new();
-    let mut open: Option<(String, Zeroizing<Vec<u8>>)> = None;
-    for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
-        let line = line.trim_ascii();
-        let block = blocks.len() + 1;
-        match (boundary(line, number)?, open.take()) {
-            (None, None) => {}
-            (None, Some((label, mut base64))) => {
-                if line.contains(&b':') {
-                    return Err(PemError::Headers { block, label });
-                }
-                base64.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
-                open = Some((label, base64));
-            }
-            (Some(Boundary::Begin(label)), None) => {
-                // Room for all of it at once: growing would leave copies of a key behind.
-                open = Some((label, Zeroizing::new(Vec::with_capacity(text.len()))));
-            }
-            (Some(Boundary::Begin(_)), Some((label, _))) => {
-                return Err(PemError::Truncated { block, label });
-            }
-            (Some(Boundary::End(label)), None) => {
-                return Err(PemError::EndWithoutBegin {
-                    line: number,
+    // The label of the block that is open, and where its content starts.
+    let mut open: Option<(String, usize)> = None;
+    let mut next_line = 0;
+    for (line_number, line) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
+        let this_line = next_line;
+        next_line += line.len();
+        let Some(boundary) = boundary(line.trim_ascii(), line_number)? else {
+            continue;
+        };
+        let number = blocks.len() + 1;
+        open = match (boundary, open) {
+            (Boundary::Begin(label), None) => Some((label, next_line)),
+            (Boundary::Begin(_), Some((label, _))) => {
+                return Err(PemError::Truncated {
+                    block: number,
                     label,
                 });
             }
-            (Some(Boundary::End(end)), Some((label, _))) if end != label => {
-                return Err(PemError::LabelMismatch { block, label, end });
-            }
-            (Some(Boundary::End(_)), Some((label, base64))) => match decode(&base64) {
-                Some(der) => blocks.push(Block {
-                    number: block,
+            (Boundary::End(label), None) => {
+                return Err(PemError::EndWithoutBegin {
+                    line: line_number,
                     label,
-                    der,
-                }),
-                None => return Err(PemError::Base64 { block, label }),
-            },
-        }
+                });
+            }
+            (Boundary::End(end), Some((label, _))) if end != label => {
+                return Err(PemError::LabelMismatch {
+                    block: number,
+                    label,
+                    end,
+                });
+            }
+            (Boundary::End(_), Some((label, start))) => {
+                let content = text.get(start..this_line).unwrap_or_default();
+                blocks.push(Block::decode(number, label, content)?);
+                None
+            }
+        };
     }
     match open {
         Some((label, _)) => Err(PemError::Truncated {
@@ -208,16 +232,6 @@ fn boundary(line: &[u8], number: usize) -> Result<Option<Boundary>, PemError> {
         }
         _ => Err(damaged),
     }
-}
-
-/// Decodes in time that does not depend on the content, which may be a key.
-fn decode(base64: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let mut der = Zeroizing::new(Vec::with_capacity(base64.len()));
-    Base64Decoder::new(base64)
-        .ok()?
-        .decode_to_end(&mut der)
-        .ok()?;
-    Some(der)
 }
 
 /// The label of a certificate (RFC 7468 §5).

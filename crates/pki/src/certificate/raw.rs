@@ -52,9 +52,10 @@ impl<'a> RawCertificate<'a> {
         outer.bit_string()?;
         outer.finish()?;
 
-        if let Some(version) = tbs.optional(constructed(0))? {
-            Fields::new(version)?.value(Tag::Integer)?;
-        }
+        let version = match tbs.optional(constructed(0))? {
+            Some(version) => Fields::new(version)?.value(Tag::Integer)?,
+            None => VERSION_1,
+        };
         let serial = tbs.value(Tag::Integer)?;
         let algorithm = tbs.tlv(Tag::Sequence)?;
         if algorithm != outer_algorithm {
@@ -89,6 +90,9 @@ impl<'a> RawCertificate<'a> {
             unknown_critical: false,
         };
         if let Some(extensions) = tbs.optional(constructed(3))? {
+            if version != VERSION_3 {
+                return Err(asn1::invalid(Tag::Integer).into());
+            }
             let mut extensions = Fields::of_sequence(extensions)?;
             while !extensions.is_finished() {
                 raw.extension(extensions.nested(Tag::Sequence)?)?;
@@ -280,6 +284,10 @@ fn uri_subtree(content: &[u8]) -> der::Result<bool> {
     }
     Ok(false)
 }
+
+/// The content of the version field when it is left out, and when there are extensions.
+const VERSION_1: &[u8] = &[0];
+const VERSION_3: &[u8] = &[2];
 
 /// GeneralName dNSName [2], RFC 5280 §4.2.1.6.
 pub(crate) const DNS_NAME: Tag = primitive(2);

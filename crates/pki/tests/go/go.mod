@@ -1,0 +1,3 @@
+module podcert/conformance
+
+go 1.21
