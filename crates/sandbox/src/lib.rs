@@ -1,3 +1,42 @@
-//! A cluster on a laptop: the embedded API server, a kubelet that plays projections and runs pods, no privileges.
+//! A cluster on a laptop: the embedded API server, a kubelet that plays projections and runs pods, and the few
+//! controllers they need; no container runtime, no privileges, one process and its children.
+//!
+//! ```text
+//!            Sandbox::apply ─▶ ┌───────────┐ ◀─ deployments: Deployments ─▶ Pods
+//!   Sandbox::client(user) ───▶ │ ApiServer │ ◀─ endpoints:   Services ─▶ services.json
+//!   listener (TLS, loopback) ▶ └───────────┘ ◀─ kubelet:     Pods ─▶ volumes on disk, containers, status
+//!                                                              │
+//!                             containers (outlive the kubelet) ▼ PodRunner: child processes, or tasks in tests
+//!                             <program> sandbox exec-pod --map FILE -- command args
+//! ```
+//!
+//! What a real cluster does and this one does not is refused with a sentence, never silently ignored: see
+//! [`Report::refusals`]. The kubelet keeps the real one's timing and habits, since what happens between certificates is
+//! what a sandbox is for.
 
+mod apply;
+mod containers;
+mod controllers;
+pub mod exec_pod;
+mod folders;
+mod images;
+mod kubelet;
+mod listener;
+mod logs;
 pub mod pod_map;
+mod processes;
+mod report;
+mod sandbox;
+mod state_dir;
+
+pub use podcert_apiserver::User;
+
+pub use crate::apply::{Applied, ApplyError, Change};
+pub use crate::containers::{Exit, Launch, PodRunner, StopSignal};
+pub use crate::images::Images;
+pub use crate::kubelet::KubeletTiming;
+pub use crate::logs::{LogLine, PodLogs, Stream};
+pub use crate::processes::Processes;
+pub use crate::report::{Remark, Report};
+pub use crate::sandbox::{Door, Error, Options, Runner, Sandbox};
+pub use crate::state_dir::StateDirError;

@@ -1,0 +1,212 @@
+//! The sandbox's container runtime: what runs, for which pod, and how it ended.
+//!
+//! It is apart from the kubelet, as in a real node, so that a kubelet can be restarted while the containers keep
+//! running. How a container really runs is up to a [`PodRunner`]: [`crate::Processes`] starts child processes; a test
+//! in virtual time runs tasks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use podcert_runtime::SharedClock;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::pod_map::PodMap;
+
+/// Runs containers.
+pub trait PodRunner: fmt::Debug + Send + Sync {
+    /// Starts a container and answers with what ends when it has ended. When `stop` asks, the container is to end
+    /// within the grace that it names. Dropping the future ends the container at once.
+    ///
+    /// # Errors
+    /// A sentence that says why it did not start; the kubelet tries again.
+    fn start(&self, launch: Launch, stop: StopSignal) -> Result<BoxFuture<'static, Exit>, String>;
+}
+
+/// What a container needs to start.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The program that plays the image.
+    pub program: PathBuf,
+    /// The container's command and arguments.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub environment: BTreeMap<String, String>,
+    /// The container's name.
+    pub container: String,
+    /// The pod's view, also written at `map_file`.
+    pub map: PodMap,
+    /// Where the map is.
+    pub map_file: PathBuf,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// Asks a running container to end.
+#[derive(Clone, Debug)]
+pub struct StopSignal(watch::Receiver<Option<Duration>>);
+
+/// The containers that were started and not yet removed. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Containers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    runner: Arc<dyn PodRunner>,
+    clock: SharedClock,
+    tasks: TaskTracker,
+    by_pod: Mutex<HashMap<String, Entry>>,
+    /// Bumped whenever a container starts or ends.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: watch::Receiver<ContainerState>,
+    stop: watch::Sender<Option<Duration>>,
+}
+
+/// Where a container stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum ContainerState {
+    Ended {
+        exit: Exit,
+        started: Timestamp,
+        ended: Timestamp,
+    },
+    Running {
+        started: Timestamp,
+    },
+}
+
+impl Exit {
+    /// Zero, as a shell would see it.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        *self == Self::Code(0)
+    }
+
+    /// The code as container runtimes report it: 128 and the signal's number when there was one.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::Code(code) => *code,
+            Self::Signal(signal) => signal.saturating_add(128),
+        }
+    }
+}
+
+impl StopSignal {
+    /// Ends when the container is to stop, with the time it is given for that. May be called again afterwards: then it
+    /// ends when that time was changed. Never ends once nobody can ask any more.
+    pub async fn requested(&mut self) -> Duration {
+        loop {
+            if self.0.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            if let Some(grace) = *self.0.borrow_and_update() {
+                return grace;
+            }
+        }
+    }
+}
+
+impl Containers {
+    pub(crate) fn new(runner: Arc<dyn PodRunner>, clock: SharedClock) -> Self {
+        let (changes, _) = watch::channel(0);
+        Self(Arc::new(Inner {
+            runner,
+            clock,
+            tasks: TaskTracker::new(),
+            by_pod: Mutex::default(),
+            changes,
+        }))
+    }
+
+    /// Starts the pod's container in place of the one that ended before.
+    pub(crate) fn start(&self, launch: Launch) -> Result<watch::Receiver<ContainerState>, String> {
+        let uid = launch.map.pod.uid.clone();
+        let (stop, asked) = watch::channel(None);
+        let running = self.0.runner.start(launch, StopSignal(asked))?;
+        let started = self.0.clock.now();
+        let (state, seen) = watch::channel(ContainerState::Running { started });
+        self.entries().insert(
+            uid,
+            Entry {
+                state: seen.clone(),
+                stop,
+            },
+        );
+        self.changed();
+        let this = self.clone();
+        self.0.tasks.spawn(async move {
+            let exit = running.await;
+            let ended = this.0.clock.now();
+            state.send_replace(ContainerState::Ended {
+                exit,
+                started,
+                ended,
+            });
+            this.changed();
+        });
+        Ok(seen)
+    }
+
+    /// The pod's container, if one was started.
+    pub(crate) fn find(&self, pod_uid: &str) -> Option<watch::Receiver<ContainerState>> {
+        self.entries().get(pod_uid).map(|entry| entry.state.clone())
+    }
+
+    /// Stops the pod's container, waits for its end and forgets it.
+    ///
+    /// # Cancel safety
+    /// Dropped in between, the container still stops; calling again waits for it.
+    pub(crate) async fn remove(&self, pod_uid: &str, grace: Duration) {
+        let state = self.entries().get(pod_uid).map(|entry| {
+            entry.stop.send_replace(Some(grace));
+            entry.state.clone()
+        });
+        let Some(mut state) = state else { return };
+        let ended = |state: &ContainerState| matches!(state, ContainerState::Ended { .. });
+        // An error means its task is gone, and with it the container.
+        let _ = state.wait_for(ended).await;
+        self.entries().remove(pod_uid);
+        self.changed();
+    }
+
+    /// Stops everything and waits for the end of it.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
+        for entry in self.entries().values() {
+            entry.stop.send_replace(Some(grace));
+        }
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// Changes whenever a container starts or ends.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.0
+            .changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.0.by_pod.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

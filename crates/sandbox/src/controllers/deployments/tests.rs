@@ -1,0 +1,143 @@
+use super::*;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn deployment(replicas: i32, strategy: Value, image: &str) -> Deployment {
+    serde_json::from_value(json!({
+        "metadata": {"name": "web", "namespace": "demo", "uid": "d1"},
+        "spec": {
+            "replicas": replicas,
+            "strategy": strategy,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "main", "image": image}]},
+            },
+        },
+    }))
+    .unwrap()
+}
+
+fn pod_of(deployment: &Deployment, name: &str, ready: bool) -> Pod {
+    let mut made = pod(deployment, "node");
+    made.metadata.name = Some(name.to_owned());
+    let status = if ready { "True" } else { "False" };
+    let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": status}]});
+    made.status = Some(serde_json::from_value(status).unwrap());
+    made
+}
+
+#[test]
+fn a_pod_looks_as_in_a_cluster() {
+    let deployment = deployment(3, json!({}), "a");
+    let made = pod(&deployment, "node");
+    let hash = template_hash(&deployment.spec.template);
+    assert_eq!(
+        made.metadata.generate_name.as_deref(),
+        Some(format!("web-{hash}-").as_str())
+    );
+    assert_eq!(made.labels()["app"], "web");
+    assert_eq!(made.labels()["pod-template-hash"], hash);
+    let spec = made.spec.as_ref().unwrap();
+    assert_eq!(spec.node_name.as_deref(), Some("node"));
+    assert_eq!(spec.service_account_name.as_deref(), Some("default"));
+    assert_eq!(owner(&made).unwrap().uid, "d1");
+}
+
+#[test]
+fn replicas_are_made_and_taken_away() {
+    let three = deployment(3, json!({}), "a");
+    assert_eq!(
+        plan(&three, &[]),
+        Plan {
+            create: 3,
+            delete: vec![]
+        }
+    );
+    let pods: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .map(|name| pod_of(&three, name, *name != "b"))
+        .collect();
+    let pods: Vec<_> = pods.iter().collect();
+    assert_eq!(plan(&three, &pods), Plan::default());
+    let one = deployment(1, json!({}), "a");
+    let down = plan(&one, &pods);
+    assert_eq!(down.create, 0);
+    assert_eq!(down.delete.len(), 2);
+    assert!(
+        down.delete.contains(&"b".to_owned()),
+        "what is not Ready goes first"
+    );
+}
+
+#[test]
+fn recreate_waits_until_the_old_ones_are_gone() {
+    let old = deployment(2, json!({"type": "Recreate"}), "a");
+    let new = deployment(2, json!({"type": "Recreate"}), "b");
+    let mut pod = pod_of(&old, "x", true);
+    assert_eq!(
+        plan(&new, &[&pod]),
+        Plan {
+            create: 0,
+            delete: vec!["x".to_owned()]
+        }
+    );
+    pod.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    assert_eq!(plan(&new, &[&pod]), Plan::default());
+    assert_eq!(
+        plan(&new, &[]),
+        Plan {
+            create: 2,
+            delete: vec![]
+        }
+    );
+}
+
+proptest! {
+    /// However slowly pods become Ready: an update ends with exactly the new pods, never more than replicas + surge,
+    /// never fewer Ready than replicas - unavailable.
+    #[test]
+    fn an_update_rolls_within_its_limits(
+        replicas in 1i32..8,
+        surge in 0i32..3,
+        unavailable in 0i32..3,
+        order in proptest::collection::vec(any::<prop::sample::Index>(), 200),
+    ) {
+        let strategy = json!({
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
+        });
+        let old = deployment(replicas, strategy.clone(), "a");
+        let new = deployment(replicas, strategy, "b");
+        let hash = template_hash(&new.spec.template);
+        let mut pods: Vec<Pod> = (0..replicas).map(|n| pod_of(&old, &format!("o{n}"), true)).collect();
+        let wanted = usize::try_from(replicas).unwrap();
+        let surge_limit = wanted + usize::try_from(surge).unwrap();
+        let slack = if surge == 0 { unavailable.max(1) } else { unavailable };
+        let floor = wanted.saturating_sub(usize::try_from(slack).unwrap());
+        let mut made = 0;
+        for index in order {
+            let step = plan(&new, &pods.iter().collect::<Vec<_>>());
+            pods.retain(|pod| !step.delete.contains(&pod.name_any()));
+            for _ in 0..step.create {
+                made += 1;
+                pods.push(pod_of(&new, &format!("n{made}"), false));
+            }
+            prop_assert!(pods.len() <= surge_limit);
+            prop_assert!(pods.iter().filter(|pod| is_ready(pod)).count() >= floor);
+            // One of those that are not Ready becomes it.
+            let unready: Vec<usize> =
+                (0..pods.len()).filter(|n| !is_ready(&pods[*n])).collect();
+            if unready.is_empty() {
+                if pods.len() == wanted && pods.iter().all(|pod| pod.labels()[HASH_LABEL] == hash) {
+                    return Ok(());
+                }
+            } else {
+                let chosen = unready[index.index(unready.len())];
+                pods[chosen] = pod_of(&new, &pods[chosen].name_any(), true);
+            }
+        }
+        prop_assert!(false, "the update did not end: {} pods", pods.len());
+    }
+}

@@ -1,0 +1,49 @@
+//! The few loops of kube-controller-manager, scheduler and kube-proxy that a sandbox needs, each as thin as it can be.
+
+pub(crate) mod deployments;
+pub(crate) mod endpoints;
+
+use std::pin::pin;
+
+use futures::{Stream, StreamExt};
+use kube::Resource;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Rings `bell` whenever an object of the kind changes, until `stop`. Errors start the watch again.
+async fn ring<K>(client: Client, bell: mpsc::Sender<()>, stop: CancellationToken)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let stream = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff();
+    ring_for(stream, bell, stop).await;
+}
+
+async fn ring_for<K>(
+    stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
+    bell: mpsc::Sender<()>,
+    stop: CancellationToken,
+) {
+    let mut stream = pin!(stream);
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            event = stream.next() => event,
+        };
+        match event {
+            None => return,
+            Some(Ok(watcher::Event::Init | watcher::Event::InitApply(_))) => {}
+            Some(Ok(_)) => {
+                // A full bell rings already.
+                let _ = bell.try_send(());
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a controller of the sandbox watches again")
+            }
+        }
+    }
+}

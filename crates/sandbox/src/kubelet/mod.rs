@@ -1,0 +1,303 @@
+//! The kubelet: it watches the pods of its node and plays each of them.
+//!
+//! ```text
+//! watch Pods ────▶ one PodWorker per pod ──▶ volumes on disk, container, status, Events
+//! watch PodCertificateRequests ─poke─▲ │
+//! watch ClusterTrustBundles ──read───┘ └──create PodCertificateRequest
+//! ```
+//!
+//! [`Node`] is what a machine keeps when its kubelet restarts: the containers that run and the folders of their pods.
+//! [`Kubelet`] is what it loses: every key and every request it waited for.
+
+mod certificate;
+mod events;
+mod generation;
+mod plan;
+mod status;
+mod trust_bundle;
+mod worker;
+
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::certificates::v1::{ClusterTrustBundle, PodCertificateRequest};
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::Store;
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Api, Client, ResourceExt};
+use podcert_runtime::{Jitter, SharedClock};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::events::Events;
+use self::worker::PodWorker;
+use crate::containers::Containers;
+use crate::folders::PodFolders;
+use crate::images::Images;
+use crate::report::Ledger;
+
+/// How fast the kubelet does what it does. The default is the real one's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KubeletTiming {
+    /// A mounted volume is brought up to date every `sync_frequency × (1 + U(0, 0.5))`: `syncFrequency`, one minute.
+    pub sync_frequency: Duration,
+    /// A volume that cannot be set up is tried again after this long, doubling: half a second.
+    pub mount_retry: Duration,
+    /// The longest such wait: 2 min 2 s.
+    pub mount_retry_max: Duration,
+    /// Certificates are looked at, beside whenever a request of the pod changes, every
+    /// `refresh_pass × (1 + U(0, 1))`: one minute.
+    pub refresh_pass: Duration,
+    /// A container that ended is restarted at once the first time, then after this long, doubling: 10 s.
+    pub restart_backoff: Duration,
+    /// The longest such wait: 5 min.
+    pub restart_backoff_max: Duration,
+}
+
+/// The machine: what outlives its kubelet.
+pub(crate) struct Node {
+    pub(crate) client: Client,
+    pub(crate) clock: SharedClock,
+    pub(crate) containers: Containers,
+    pub(crate) folders: PodFolders,
+    pub(crate) images: Images,
+    pub(crate) jitter: Jitter,
+    pub(crate) ledger: Ledger,
+    pub(crate) name: String,
+    pub(crate) timing: KubeletTiming,
+    pub(crate) uid: String,
+}
+
+/// A running kubelet.
+#[derive(Debug)]
+pub(crate) struct Kubelet {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What the kubelet's tasks share.
+struct Shared {
+    node: Arc<Node>,
+    events: Events,
+    requests: Store<PodCertificateRequest>,
+    bundles: Store<ClusterTrustBundle>,
+    /// Orders the anchors of trust bundles: each kubelet has its own order.
+    shuffle: u64,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    workers: Mutex<HashMap<String, Worker>>,
+}
+
+/// How the watches reach a pod's worker.
+#[derive(Debug)]
+struct Worker {
+    seen: watch::Sender<Seen>,
+    poke: Arc<Notify>,
+}
+
+/// The pod as the watch last showed it.
+#[derive(Clone, Debug)]
+enum Seen {
+    Gone,
+    There(Arc<Pod>),
+}
+
+impl Default for KubeletTiming {
+    fn default() -> Self {
+        Self {
+            sync_frequency: Duration::from_secs(60),
+            mount_retry: Duration::from_millis(500),
+            mount_retry_max: Duration::from_secs(122),
+            refresh_pass: Duration::from_secs(60),
+            restart_backoff: Duration::from_secs(10),
+            restart_backoff_max: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Node {
+    /// A duration from `U(0, max)`.
+    fn draw(&self, max: Duration) -> Duration {
+        max.mul_f64(self.jitter.next())
+    }
+}
+
+impl Kubelet {
+    /// Starts a kubelet that knows nothing yet. Containers that run on the node keep running.
+    pub(crate) fn start(node: Arc<Node>) -> Self {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (requests, requests_writer) = reflector::store();
+        let (bundles, bundles_writer) = reflector::store();
+        let (pods, pods_writer) = reflector::store();
+        let ours = watcher::Config::default().fields(&format!("spec.nodeName={}", node.name));
+
+        let shared = Arc::new(Shared {
+            events: Events::new(&node),
+            shuffle: node.jitter.next().to_bits(),
+            requests,
+            bundles,
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+            workers: Mutex::default(),
+            node,
+        });
+
+        let client = &shared.node.client;
+        let requests = watcher(
+            Api::<PodCertificateRequest>::all(client.clone()),
+            ours.clone(),
+        );
+        let requests = reflector(requests_writer, requests.default_backoff());
+        tasks.spawn(shared.clone().follow_requests(requests));
+        let bundles = watcher(
+            Api::<ClusterTrustBundle>::all(client.clone()),
+            watcher::Config::default(),
+        );
+        let bundles = reflector(bundles_writer, bundles.default_backoff());
+        tasks.spawn(shared.clone().follow_bundles(bundles));
+        let stream = watcher(Api::<Pod>::all(client.clone()), ours).default_backoff();
+        let stream = reflector(pods_writer, stream);
+        tasks.spawn(shared.clone().follow_pods(pods, stream));
+        Self { stop, tasks }
+    }
+
+    /// Ends the kubelet and forgets what it knew. Containers keep running, files stay.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Shared {
+    async fn follow_requests(
+        self: Arc<Self>,
+        stream: impl Stream<Item = watcher::Result<watcher::Event<PodCertificateRequest>>>,
+    ) {
+        let mut stream = pin!(stream);
+        while let Some(event) = self.next(stream.next()).await {
+            match event {
+                watcher::Event::Apply(request) | watcher::Event::Delete(request) => {
+                    if let Some(worker) = self.workers().get(&request.spec.pod_uid) {
+                        worker.poke.notify_one();
+                    }
+                }
+                watcher::Event::InitDone => {
+                    self.workers()
+                        .values()
+                        .for_each(|worker| worker.poke.notify_one());
+                }
+                watcher::Event::Init | watcher::Event::InitApply(_) => {}
+            }
+        }
+    }
+
+    /// Only keeps the store fed: a changed bundle reaches files with the next sync of their pod.
+    async fn follow_bundles(
+        self: Arc<Self>,
+        stream: impl Stream<Item = watcher::Result<watcher::Event<ClusterTrustBundle>>>,
+    ) {
+        let mut stream = pin!(stream);
+        while self.next(stream.next()).await.is_some() {}
+    }
+
+    async fn follow_pods(
+        self: Arc<Self>,
+        pods: Store<Pod>,
+        stream: impl Stream<Item = watcher::Result<watcher::Event<Pod>>>,
+    ) {
+        // As the kubelet does, know the requests and bundles first: else each would look missing.
+        let synced = async {
+            let (requests, bundles) = tokio::join!(
+                self.requests.wait_until_ready(),
+                self.bundles.wait_until_ready()
+            );
+            requests.is_ok() && bundles.is_ok()
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return,
+            synced = synced => if !synced { return },
+        }
+        let mut stream = pin!(stream);
+        while let Some(event) = self.next(stream.next()).await {
+            match event {
+                watcher::Event::Apply(pod) => self.see(pod),
+                watcher::Event::Delete(pod) => self.lose(&pod.uid().unwrap_or_default()),
+                watcher::Event::InitDone => {
+                    let there = pods.state();
+                    let uids: HashSet<_> = there.iter().filter_map(|pod| pod.uid()).collect();
+                    let known: Vec<_> = self.workers().keys().cloned().collect();
+                    for gone in known.iter().filter(|uid| !uids.contains(*uid)) {
+                        self.lose(gone);
+                    }
+                    for pod in there {
+                        self.see(Arc::unwrap_or_clone(pod));
+                    }
+                }
+                watcher::Event::Init | watcher::Event::InitApply(_) => {}
+            }
+        }
+    }
+
+    /// The stream's next event; errors are passed over, since the watch starts again by itself. `None` at the end.
+    async fn next<K>(
+        &self,
+        next: impl Future<Output = Option<watcher::Result<watcher::Event<K>>>>,
+    ) -> Option<watcher::Event<K>> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            event = next => match event? {
+                Ok(event) => Some(event),
+                Err(error) => {
+                    tracing::debug!(%error, "the sandbox's kubelet watches again");
+                    Some(watcher::Event::Init)
+                }
+            }
+        }
+    }
+
+    fn see(self: &Arc<Self>, pod: Pod) {
+        let Some(uid) = pod.uid() else { return };
+        let pod = Arc::new(pod);
+        let mut workers = self.workers();
+        if let Some(worker) = workers.get(&uid) {
+            worker.seen.send_replace(Seen::There(pod));
+            return;
+        }
+        let (seen, receiver) = watch::channel(Seen::There(pod.clone()));
+        let poke = Arc::new(Notify::new());
+        let task = PodWorker::new(self.clone(), pod, receiver, poke.clone());
+        workers.insert(uid.clone(), Worker { seen, poke });
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = this.stop.cancelled() => {}
+                () = task.run() => {}
+            }
+            this.workers().remove(&uid);
+        });
+    }
+
+    fn lose(&self, uid: &str) {
+        if let Some(worker) = self.workers().get(uid) {
+            worker.seen.send_replace(Seen::Gone);
+        }
+    }
+
+    fn workers(&self) -> MutexGuard<'_, HashMap<String, Worker>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

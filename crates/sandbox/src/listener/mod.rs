@@ -1,0 +1,304 @@
+//! The door to the sandbox for other processes: TLS on a port of the loopback interface that the system picks.
+//!
+//! Every process of every user of the machine can reach that port, and so can a web page in a browser. So: nobody is
+//! anybody without a client certificate of this sandbox (401), which lies in a 0600 file in the sandbox's 0700 folder;
+//! a request that carries an `Origin` is a web page's and is refused; so is one whose host is not the loopback address
+//! it was sent to, since that is how a foreign name that resolves to 127.0.0.1 looks.
+
+mod credentials;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use http::{Request, Response, StatusCode};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use podcert_apiserver::{ApiServer, User};
+use podcert_runtime::SharedClock;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+use zeroize::Zeroizing;
+
+use self::credentials::Ca;
+use crate::state_dir::{make_private, write_private};
+
+/// A listener that serves until it is stopped.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    address: SocketAddr,
+    ca: Ca,
+    folder: PathBuf,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Listener {
+    /// Opens the port. Credentials will lie in `<state>/credentials`.
+    pub(crate) async fn open(
+        api: ApiServer,
+        state: &Path,
+        clock: SharedClock,
+    ) -> anyhow::Result<Self> {
+        let folder = state.join("credentials");
+        make_private(&folder)?;
+        let ca = Ca::create(clock.now())?;
+        let config = tls(&ca, clock)?;
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = socket.local_addr()?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let door = Arc::new(Door {
+            api,
+            port: address.port(),
+        });
+        tasks.spawn(accept(
+            socket,
+            TlsAcceptor::from(config),
+            door,
+            stop.clone(),
+            tasks.clone(),
+        ));
+        Ok(Self {
+            address,
+            ca,
+            folder,
+            stop,
+            tasks,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A kubeconfig for the user, with a client certificate of their own; written 0600.
+    pub(crate) fn kubeconfig(&self, user: &User) -> anyhow::Result<PathBuf> {
+        let credential = self.ca.client(user)?;
+        let encode = |text: &str| BASE64_STANDARD.encode(text);
+        let key = credential.key.to_pkcs8_pem()?;
+        let (authority, certificate, key) = (
+            encode(&self.ca.certificate().to_pem()),
+            encode(&credential.certificate.to_pem()),
+            Zeroizing::new(encode(&key)),
+        );
+        // Base64 and addresses are plain scalars: nothing here needs YAML's quoting.
+        let text = Zeroizing::new(format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: sandbox\n\
+             clusters:\n- name: sandbox\n  cluster:\n    server: https://{address}\n    \
+             tls-server-name: localhost\n    certificate-authority-data: {authority}\n\
+             contexts:\n- name: sandbox\n  context: {{cluster: sandbox, user: sandbox}}\n\
+             users:\n- name: sandbox\n  user:\n    client-certificate-data: {certificate}\n    \
+             client-key-data: {key}\n",
+            address = self.address,
+            key = *key,
+        ));
+        let name: String = user
+            .name
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '-' {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .take(100)
+            .collect();
+        let path = self.folder.join(format!("{name}.kubeconfig"));
+        write_private(&path, text.as_bytes())?;
+        Ok(path)
+    }
+
+    /// Closes the port and every connection.
+    pub(crate) async fn close(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What stands between a connection and the API server.
+#[derive(Debug)]
+struct Door {
+    api: ApiServer,
+    port: u16,
+}
+
+type Answer = Response<Either<podcert_apiserver::ApiBody, Full<Bytes>>>;
+
+impl Door {
+    async fn answer(&self, user: Option<User>, request: Request<Incoming>) -> Answer {
+        if request.headers().contains_key(ORIGIN) {
+            return refusal(StatusCode::FORBIDDEN, "web pages may not call the sandbox");
+        }
+        if !self.is_meant(&request) {
+            return refusal(
+                StatusCode::MISDIRECTED_REQUEST,
+                "the sandbox is not that host",
+            );
+        }
+        let Some(user) = user else {
+            return refusal(StatusCode::UNAUTHORIZED, "a client certificate is required");
+        };
+        match self.api.as_user(user).oneshot(request).await {
+            Ok(response) => response.map(Either::Left),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Whether every host the request names is this listener.
+    fn is_meant(&self, request: &Request<Incoming>) -> bool {
+        let ours = |host: &str| {
+            let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+            (name == "127.0.0.1" || name.eq_ignore_ascii_case("localhost"))
+                && port.parse() == Ok(self.port)
+        };
+        let authority = request.uri().authority().map(http::uri::Authority::as_str);
+        let hosts = request
+            .headers()
+            .get_all(HOST)
+            .iter()
+            .map(|host| host.to_str().unwrap_or(""));
+        let mut named = hosts.chain(authority).peekable();
+        named.peek().is_some() && named.all(ours)
+    }
+}
+
+fn refusal(code: StatusCode, message: &str) -> Answer {
+    let status = serde_json::json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": if code == StatusCode::UNAUTHORIZED { "Unauthorized" } else { "Forbidden" },
+        "code": code.as_u16(),
+    });
+    let mut response = Response::new(Either::Right(Full::from(status.to_string())));
+    *response.status_mut() = code;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+/// TLS as the listener speaks it: its own certificate, and client certificates of its own CA or none.
+fn tls(ca: &Ca, clock: SharedClock) -> anyhow::Result<Arc<ServerConfig>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(ca.certificate().der().to_vec()))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .allow_unauthenticated()
+        .build()?;
+    let (certificate, key) = ca
+        .server(&["localhost", "kubernetes.default.svc"])?
+        .into_rustls()?;
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(Time(clock)))
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate], key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The sandbox's clock, for rustls.
+#[derive(Debug)]
+struct Time(SharedClock);
+
+impl rustls::time_provider::TimeProvider for Time {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+async fn accept(
+    socket: TcpListener,
+    tls: TlsAcceptor,
+    door: Arc<Door>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = socket.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors, most likely: give others the time to close theirs.
+            tokio::time::sleep(ACCEPT_RETRY).await;
+            continue;
+        };
+        // Who comes when the house is full is sent away rather than kept in the hall.
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            continue;
+        };
+        let (tls, door, stop) = (tls.clone(), door.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = serve(stream, tls, door) => {}
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, tls: TlsAcceptor, door: Arc<Door>) {
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await else {
+        return;
+    };
+    let presented = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first());
+    // A certificate that TLS has verified and that names nobody is as good as none.
+    let user = presented.and_then(|certificate| credentials::user(certificate).ok());
+    let service = service_fn(move |request| {
+        let (door, user) = (door.clone(), user.clone());
+        async move { Ok::<_, std::convert::Infallible>(door.answer(user, request).await) }
+    });
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE);
+    http.http2().timer(TokioTimer::new());
+    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(error, "a connection to the sandbox ended early");
+    }
+}
+
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+const CONNECTIONS: usize = 512;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

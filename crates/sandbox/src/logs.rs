@@ -1,0 +1,116 @@
+//! What the pods' processes print: the last lines are kept, and each is broadcast as it comes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+/// The lines of all pods. Clones share them.
+#[derive(Clone, Debug)]
+pub struct PodLogs(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kept: Mutex<VecDeque<LogLine>>,
+    live: broadcast::Sender<LogLine>,
+}
+
+/// One line of one process.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogLine {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The container's name.
+    pub container: String,
+    /// Where the process wrote it.
+    pub stream: Stream,
+    /// The line without its end, cut at 16 KiB; bytes that are no UTF-8 are replaced.
+    pub text: String,
+    /// When the sandbox read it.
+    pub at: Timestamp,
+}
+
+/// An output stream of a process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stream {
+    /// Standard error.
+    Stderr,
+    /// Standard output.
+    Stdout,
+}
+
+impl PodLogs {
+    pub(crate) fn new() -> Self {
+        let (live, _) = broadcast::channel(LIVE_LINES);
+        Self(Arc::new(Inner {
+            kept: Mutex::new(VecDeque::new()),
+            live,
+        }))
+    }
+
+    /// The lines from now on. A receiver that falls more than 4096 lines behind is told how many it missed.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<LogLine> {
+        self.0.live.subscribe()
+    }
+
+    /// The lines that are kept (the last 8192 of all pods), oldest first.
+    #[must_use]
+    pub fn lines(&self) -> Vec<LogLine> {
+        self.kept().iter().cloned().collect()
+    }
+
+    pub(crate) fn push(&self, line: LogLine) {
+        // No receiver is no failure: the line is kept.
+        let _ = self.0.live.send(line.clone());
+        let mut kept = self.kept();
+        if kept.len() == KEPT_LINES {
+            kept.pop_front();
+        }
+        kept.push_back(line);
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, VecDeque<LogLine>> {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const KEPT_LINES: usize = 8192;
+const LIVE_LINES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(n: usize) -> LogLine {
+        LogLine {
+            namespace: "demo".to_owned(),
+            pod: "web".to_owned(),
+            container: "main".to_owned(),
+            stream: Stream::Stdout,
+            text: n.to_string(),
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn the_log_is_bounded_and_live() {
+        let logs = PodLogs::new();
+        let mut live = logs.subscribe();
+        for n in 0..KEPT_LINES + 10 {
+            logs.push(line(n));
+            if n == 0 {
+                assert_eq!(live.try_recv().unwrap(), line(0));
+            }
+        }
+        let kept = logs.lines();
+        assert_eq!(kept.len(), KEPT_LINES);
+        assert_eq!(kept.first(), Some(&line(10)));
+        assert_eq!(kept.last(), Some(&line(KEPT_LINES + 9)));
+        let lagged = live.try_recv().unwrap_err();
+        assert!(matches!(lagged, broadcast::error::TryRecvError::Lagged(_)));
+    }
+}

@@ -1,0 +1,236 @@
+//! Containers as child processes.
+//!
+//! Each is `<program> sandbox exec-pod --map FILE -- <command and args>`, in a process group of its own (so that Ctrl-C
+//! in a terminal reaches the sandbox alone, which then stops its pods in order), with nothing inherited: a clean
+//! environment, `/` as its folder, and a pipe as its input whose closing tells it that the sandbox is gone
+//! ([`crate::exec_pod`] watches it).
+
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use podcert_runtime::SharedClock;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::containers::{Exit, Launch, PodRunner, StopSignal};
+use crate::logs::{LogLine, PodLogs, Stream};
+
+/// Runs containers as child processes of this one.
+#[derive(Debug)]
+pub struct Processes {
+    logs: PodLogs,
+    clock: SharedClock,
+}
+
+impl Processes {
+    pub(crate) fn new(logs: PodLogs, clock: SharedClock) -> Self {
+        Self { logs, clock }
+    }
+
+    fn follow<R>(&self, output: R, stream: Stream, launch: &Launch) -> BoxFuture<'static, ()>
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+    {
+        let (logs, clock) = (self.logs.clone(), self.clock.clone());
+        let (pod, container) = (launch.map.pod.clone(), launch.container.clone());
+        async move {
+            let mut reader = BufReader::new(output);
+            while let Some(text) = next_line(&mut reader).await {
+                logs.push(LogLine {
+                    namespace: pod.namespace.clone(),
+                    pod: pod.name.clone(),
+                    container: container.clone(),
+                    stream,
+                    text,
+                    at: clock.now(),
+                });
+            }
+        }
+        .boxed()
+    }
+}
+
+impl PodRunner for Processes {
+    fn start(&self, launch: Launch, stop: StopSignal) -> Result<BoxFuture<'static, Exit>, String> {
+        clear_sockets(&launch.map.listen_dir)
+            .map_err(|error| format!("cannot clear old sockets: {error}"))?;
+        let mut child = Command::new(&launch.program)
+            .args(["sandbox", "exec-pod", "--map"])
+            .arg(&launch.map_file)
+            .arg("--")
+            .args(&launch.argv)
+            .env_clear()
+            .envs(&launch.environment)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", launch.program.display()))?;
+
+        let mut output = JoinSet::new();
+        if let Some(stdout) = child.stdout.take() {
+            output.spawn(self.follow(stdout, Stream::Stdout, &launch));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            output.spawn(self.follow(stderr, Stream::Stderr, &launch));
+        }
+        let group = Group::of(&child);
+        let sockets = launch.map.listen_dir.clone();
+        Ok(async move {
+            let exit = supervise(child, stop).await;
+            // In a container everything ends with its first process.
+            drop(group);
+            let drained = async { while output.join_next().await.is_some() {} };
+            // What escaped into another group may hold the pipe for ever: its lines are not waited for.
+            let _ = timeout(DRAIN, drained).await;
+            if let Err(error) = clear_sockets(&sockets) {
+                tracing::warn!(%error, folder = %sockets.display(), "cannot clear sockets");
+            }
+            exit
+        }
+        .boxed())
+    }
+}
+
+/// Waits for the end of the process; when asked to stop: SIGTERM, the grace period, SIGKILL.
+async fn supervise(mut child: Child, mut stop: StopSignal) -> Exit {
+    // Held until the end: its closing is what tells the child that the sandbox is gone.
+    let _guard = child.stdin.take();
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let late = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        // Cancel safe: waiting for a child is, and the rest holds no state.
+        tokio::select! {
+            biased;
+            ended = child.wait() => return exit_of(ended),
+            grace = stop.requested() => {
+                if deadline.is_none() && let Some(pid) = pid_of(&child) {
+                    // A process that is gone already needs no signal.
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+                deadline = Some(Instant::now() + grace);
+            }
+            () = late => {
+                // Fails only for a process that has ended, which `wait` then reports.
+                let _ = child.start_kill();
+                deadline = Some(Instant::now() + KILL_AGAIN);
+            }
+        }
+    }
+}
+
+/// A child's process group, killed as a whole when dropped.
+#[derive(Debug)]
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(pid_of(child))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // No such group is the usual case: nothing was left of it.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+fn pid_of(child: &Child) -> Option<Pid> {
+    child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw)
+}
+
+fn exit_of(status: std::io::Result<ExitStatus>) -> Exit {
+    use std::os::unix::process::ExitStatusExt;
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => Exit::Code(code),
+            (None, Some(signal)) => Exit::Signal(signal),
+            (None, None) => Exit::Code(UNKNOWN),
+        },
+        Err(error) => {
+            tracing::warn!(%error, "cannot learn how a pod's process ended");
+            Exit::Code(UNKNOWN)
+        }
+    }
+}
+
+/// The next line without its end, cut at [`LINE`] bytes as container runtimes do; `None` at the end.
+async fn next_line<R: AsyncBufRead + Unpin>(reader: &mut R) -> Option<String> {
+    let mut line = Vec::new();
+    loop {
+        let chunk = reader.fill_buf().await.ok()?;
+        if chunk.is_empty() {
+            return (!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned());
+        }
+        let room = chunk
+            .get(..chunk.len().min(LINE - line.len()))
+            .unwrap_or_default();
+        let (taken, ended) = match room.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (end, true),
+            None => (room.len(), line.len() + room.len() == LINE),
+        };
+        line.extend_from_slice(room.get(..taken).unwrap_or_default());
+        // A cut line has no newline to consume; a full one does.
+        let newline = usize::from(room.get(taken) == Some(&b'\n'));
+        reader.consume(taken + newline);
+        if ended {
+            if line.last() == Some(&b'\r') {
+                line.pop();
+            }
+            return Some(String::from_utf8_lossy(&line).into_owned());
+        }
+    }
+}
+
+/// A socket of a process that is gone would refuse both connections and its successor.
+fn clear_sockets(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        std::fs::remove_file(entry?.path())?;
+    }
+    Ok(())
+}
+
+/// After the end of a process its last lines are waited for this long.
+const DRAIN: Duration = Duration::from_secs(1);
+const KILL_AGAIN: Duration = Duration::from_secs(1);
+const LINE: usize = 16 * 1024;
+/// What container runtimes report when they do not know.
+const UNKNOWN: i32 = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_cut_and_never_lost() {
+        let long = "x".repeat(LINE + 5);
+        let text = format!("one\r\n\n{long}\nlast \u{fffd}");
+        let mut reader = BufReader::with_capacity(7, text.as_bytes());
+        let mut lines = Vec::new();
+        while let Some(line) = next_line(&mut reader).await {
+            lines.push(line);
+        }
+        let cut = [&long[..LINE], "xxxxx"];
+        assert_eq!(lines, ["one", "", cut[0], cut[1], "last \u{fffd}"]);
+    }
+}

@@ -1,0 +1,179 @@
+//! The sandbox's folder: 0700, ours, short enough for UNIX sockets below it, and gone at the end.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+/// The folder and everything below it; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct StateDir(TempDir);
+
+/// Why there is no folder to keep state in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateDirError {
+    /// The system refused.
+    #[error("cannot create a private folder in {parent}")]
+    Create {
+        /// Where.
+        parent: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// UNIX sockets below it would have names that are too long for the system.
+    #[error("{parent} is too long a path for UNIX sockets below it (at most {MAX_ROOT} bytes)")]
+    TooLong {
+        /// Where.
+        parent: PathBuf,
+    },
+    /// Somebody else could change files below it.
+    #[error("{path} belongs to user {owner} with mode {mode:o}; it must be ours with mode 700")]
+    Unsafe {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl StateDir {
+    /// A fresh folder in `parent`, or in the first of `$XDG_RUNTIME_DIR`, the system's temporary folder and `/tmp`
+    /// whose path is short enough.
+    pub(crate) fn create(parent: Option<&Path>) -> Result<Self, StateDirError> {
+        let parent = match parent {
+            Some(parent) => parent.to_path_buf(),
+            None => default_parent(),
+        };
+        if parent.as_os_str().len() > MAX_ROOT {
+            return Err(StateDirError::TooLong { parent });
+        }
+        // mkdtemp semantics: the folder is created by us alone, with mode 0700, or not at all.
+        let dir = tempfile::Builder::new()
+            .prefix("pc-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .tempdir_in(&parent)
+            .map_err(|source| StateDirError::Create {
+                parent: parent.clone(),
+                source,
+            })?;
+        check_private(dir.path()).map_err(|source| StateDirError::Create { parent, source })??;
+        Ok(Self(dir))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Removes the folder now and says whether that worked.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        self.0.close()
+    }
+}
+
+/// Whether `path` is a folder (no symlink) of ours that nobody else can enter.
+pub(crate) fn check_private(path: &Path) -> io::Result<Result<(), StateDirError>> {
+    let meta = fs::symlink_metadata(path)?;
+    let (owner, mode) = (meta.uid(), meta.mode() & 0o777);
+    if meta.is_dir() && owner == rustix::process::geteuid().as_raw() && mode == 0o700 {
+        Ok(Ok(()))
+    } else {
+        Ok(Err(StateDirError::Unsafe {
+            path: path.to_path_buf(),
+            owner,
+            mode,
+        }))
+    }
+}
+
+/// A folder below the state folder that only we may enter.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Writes a file that only we may read, in one step for those who read it: a rename of a finished file.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let fresh = tempfile::Builder::new()
+        .prefix(".new-")
+        .make_in(parent, |path| {
+            fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+        })?;
+    fresh.as_file().write_all(bytes)?;
+    fresh.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn default_parent() -> PathBuf {
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let short = |dir: &PathBuf| dir.is_absolute() && dir.as_os_str().len() <= MAX_ROOT;
+    let usable = |dir: &PathBuf| short(dir) && dir.is_dir();
+    let candidates = [runtime, Some(env::temp_dir())];
+    candidates
+        .into_iter()
+        .flatten()
+        .find(usable)
+        .unwrap_or_else(|| PathBuf::from("/tmp"))
+}
+
+/// `<root>/pc-XXXXXX/p/NNNNNN/l/65535.sock` must stay below 100 bytes: macOS allows 104 for a socket, Linux 108.
+const MAX_ROOT: usize = 100 - "/pc-XXXXXX/p/NNNNNN/l/65535.sock".len() - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_folder_is_private_and_goes_away() {
+        let parent = tempfile::tempdir_in("/tmp").unwrap();
+        let dir = StateDir::create(Some(parent.path())).unwrap();
+        let path = dir.path().to_path_buf();
+        assert!(check_private(&path).unwrap().is_ok());
+        write_private(&path.join("secret"), b"x").unwrap();
+        let mode = fs::metadata(path.join("secret"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        dir.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_others_can_enter_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for mode in [0o755, 0o770, 0o701] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert!(check_private(dir.path()).unwrap().is_err(), "{mode:o}");
+        }
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        assert!(
+            check_private(&link).unwrap().is_err(),
+            "a symlink is not a folder of ours"
+        );
+    }
+
+    #[test]
+    fn a_path_too_long_for_sockets_is_refused_before_anything_is_made() {
+        let parent = tempfile::tempdir_in("/tmp").unwrap();
+        let long = parent.path().join("x".repeat(80));
+        fs::create_dir(&long).unwrap();
+        let refused = StateDir::create(Some(&long)).unwrap_err();
+        assert!(matches!(refused, StateDirError::TooLong { .. }));
+        assert_eq!(fs::read_dir(&long).unwrap().count(), 0);
+    }
+}
