@@ -1,1 +1,170 @@
-//! The controller room.
+//! The controller: requests for certificates answered from watches, trust anchors published.
+//!
+//! ```text
+//!   pool file ─▶ pools/ ─▶ bundles/ ─▶ ClusterTrustBundle      pods, Services,     requests
+//!                             │                                     │                 │
+//!                             └── authority, once its anchors ──▶ requests/ ◀── watches
+//!                                 are published                     │
+//!                                              one PUT of a status ─┤
+//!                                                        events ◀───┘
+//! ```
+//!
+//! One concern a module. Each decides purely ([`podcert_issuance::decide`], the queue in
+//! `requests`, the plan in `bundles`) and acts thinly. Each signer has a task that follows its
+//! pool and one that keeps its bundle; one task answers the requests of all signers, so it needs
+//! no locks; one writes Events. All end with the shutdown token.
+//!
+//! A new pool's CA signs only once its anchors are in the bundle (or could not be put there for
+//! 30 seconds), so that no leaf is issued that nobody can verify because of our own order.
+//!
+//! For now one replica serves: two would do each other's work again, which is harmless (a status
+//! is written once, the second write is refused) but wasteful.
+
+mod bundles;
+mod config;
+mod events;
+mod metrics;
+mod pools;
+mod requests;
+mod skew;
+mod watching;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use podcert_resources::event::pod_reference;
+use podcert_runtime::{Health, Jitter, api::Connection};
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use crate::config::{Config, ConfigError, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer};
+use crate::{events::Recorder, metrics::Metrics};
+
+/// A controller, ready to run.
+#[derive(Debug)]
+pub struct Controller {
+    config: Config,
+    connection: Connection,
+    jitter: Jitter,
+    metrics: Metrics,
+    health: Health,
+}
+
+/// What the tasks of a controller share.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) connection: Connection,
+    pub(crate) jitter: Jitter,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
+    pub(crate) recorder: Recorder,
+    pub(crate) own_pod: Option<Arc<ObjectReference>>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Controller {
+    /// A controller that works through `connection` and shows its counts in `registry`. `jitter`
+    /// spreads its retries.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense.
+    pub fn new(
+        config: Config,
+        connection: Connection,
+        jitter: Jitter,
+        registry: &mut Registry,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        let signers = config
+            .signers
+            .iter()
+            .map(|signer| signer.policy.signer.clone())
+            .collect();
+        let metrics = Metrics::new(signers);
+        metrics.register(registry);
+        connection.metrics().register(registry);
+        Ok(Self {
+            config,
+            connection,
+            jitter,
+            metrics,
+            health: Health::new(),
+        })
+    }
+
+    /// Its readiness: pools loaded, caches filled, bundles published.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Works until `shutdown`, then lets the writes under way end.
+    ///
+    /// Nothing that can pass ends it earlier: while a pool file is missing or the API server
+    /// cannot be reached it is not ready, says why, and goes on trying.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self {
+            config,
+            connection,
+            jitter,
+            metrics,
+            health,
+        } = self;
+        let (recorder, notices) = Recorder::new(metrics.clone());
+        let own_pod = config
+            .own_pod
+            .as_ref()
+            .map(|pod| Arc::new(pod_reference(&pod.namespace, &pod.name, &pod.uid)));
+        let context = Context {
+            connection,
+            jitter,
+            metrics,
+            health,
+            recorder,
+            own_pod,
+            shutdown,
+        };
+
+        let tasks = TaskTracker::new();
+        let (ready_to_sign, authorities) = mpsc::channel(config.signers.len().max(1));
+        for (index, signer) in config.signers.iter().enumerate() {
+            let (loaded, pool) = watch::channel(None);
+            tasks.spawn(pools::follow(
+                context.clone(),
+                index,
+                signer.clone(),
+                loaded,
+            ));
+            tasks.spawn(bundles::keep(
+                context.clone(),
+                index,
+                signer.clone(),
+                pool,
+                ready_to_sign.clone(),
+            ));
+        }
+        drop(ready_to_sign);
+        tasks.spawn(events::write(
+            notices,
+            context.connection.client().clone(),
+            Arc::clone(context.connection.server_clock()),
+            config.instance,
+            context.metrics.clone(),
+            context.shutdown.clone(),
+        ));
+        tasks.spawn(skew::watch(context.clone()));
+        let policies = config
+            .signers
+            .into_iter()
+            .map(|signer| signer.policy)
+            .collect();
+        tasks.spawn(requests::answer(
+            context,
+            policies,
+            config.concurrency,
+            authorities,
+        ));
+        tasks.close();
+        tasks.wait().await;
+    }
+}

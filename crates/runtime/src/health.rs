@@ -100,6 +100,14 @@ impl Check {
         self.set(Err(reason.into()));
     }
 
+    /// As [`Self::fail`], unless the check has passed before: for what is only needed to begin.
+    pub fn fail_unless_passing(&self, reason: impl Into<String>) {
+        let passing = matches!(self.checks.borrow().get(&self.name), Some(Ok(())));
+        if !passing {
+            self.fail(reason);
+        }
+    }
+
     /// Logs and stores a change; a repeated word is no change.
     fn set(&self, state: Result<(), String>) {
         self.checks.send_if_modified(|checks| {
@@ -138,6 +146,8 @@ mod tests {
             [("caches".to_owned(), "pods are not listed yet".to_owned())]
         );
         caches.pass();
+        assert!(health.is_ready());
+        pool.fail_unless_passing("late");
         assert!(health.is_ready());
         pool.clone().fail("gone");
         assert!(!health.is_ready());

@@ -1,0 +1,298 @@
+//! ClusterTrustBundles: what clients must trust, kept as the pool has it.
+//!
+//! One bundle a signer, found by its name. A watch of that one object shows what is there; a pure
+//! [`plan`] compares it with what should be, and its one step is executed. Nothing is written
+//! when nothing differs: not at a restart, not when somebody else's label was added, not when
+//! the same anchors stand there in another order. A bundle somebody deletes or edits is put back.
+//!
+//! The pool is the truth: an anchor in the bundle that the pool does not have is removed with the
+//! next write. So whoever takes a CA out of the pool takes it out of every client, and with two
+//! controllers of different pools on one signer they would undo each other; one is served now.
+//! A CA that is new in the pool signs once the bundle shows it (see the crate's documentation).
+
+mod plan;
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
+use kube::api::{Api, PostParams};
+use kube::runtime::watcher::{self, Event};
+use podcert_authority::Authority;
+use podcert_resources::bundle;
+use podcert_runtime::{Backoff, Check};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use self::plan::{Desired, Step, plan};
+use crate::{Context, Signer, config::PUBLISH_PATIENCE, watching};
+
+/// An authority whose anchors are published.
+pub(crate) type Ready = (usize, Arc<Authority>);
+
+/// Keeps the bundle of `signer` until shutdown, and hands each authority on when it may sign.
+pub(crate) async fn keep(
+    context: Context,
+    index: usize,
+    signer: Signer,
+    mut pool: watch::Receiver<Option<Arc<Authority>>>,
+    ready_to_sign: mpsc::Sender<Ready>,
+) {
+    let signer_name = signer.policy.signer.to_string();
+    let name = bundle::name(&signer_name);
+    let labels = bundle::labels(&signer_name, signer.trust_domain());
+    if let Some(omitted) = &labels.omitted {
+        tracing::warn!(bundle = name, "{omitted}");
+    }
+    let api: Api<ClusterTrustBundle> = Api::all(context.connection.client().clone());
+    let mut bundle = KeptBundle {
+        context: &context,
+        index,
+        api: api.clone(),
+        check: context.health.check(format!("bundle {name}")),
+        name: name.clone(),
+        observed: Observation::Unknown,
+        desired: None,
+        signing: Signing::Nothing,
+        failures: 0,
+        not_before: None,
+    };
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut events = pin!(watching::follow(api, config, context.jitter.clone()));
+    loop {
+        let authority = pool.borrow_and_update().clone();
+        if let Some(authority) = authority {
+            bundle.follow_pool(&signer_name, &labels.labels, &authority);
+        }
+        tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => return,
+            () = bundle.reconcile() => {}
+        }
+        if !bundle.hand_on(&ready_to_sign).await {
+            return;
+        }
+        let wake = bundle.wake_at();
+        // Cancel safe: a watch event or a pool is either taken whole or still there next time.
+        tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => return,
+            Some(event) = events.next() => bundle.observe(event),
+            changed = pool.changed() => {
+                if changed.is_err() {
+                    // The pool's task has ended, so shutdown is under way.
+                    return;
+                }
+            }
+            () = sleep_until(wake.unwrap_or_else(far_away)), if wake.is_some() => {}
+        }
+    }
+}
+
+struct KeptBundle<'a> {
+    context: &'a Context,
+    index: usize,
+    api: Api<ClusterTrustBundle>,
+    check: Check,
+    name: String,
+    observed: Observation,
+    desired: Option<Desired>,
+    signing: Signing,
+    failures: u32,
+    /// Nothing is written before: the last write failed.
+    not_before: Option<Instant>,
+}
+
+/// What is known of the bundle in the cluster.
+enum Observation {
+    /// Not listed yet.
+    Unknown,
+    /// Being listed; what was found so far.
+    Listing(Option<Box<ClusterTrustBundle>>),
+    /// As it is.
+    Known(Option<Box<ClusterTrustBundle>>),
+}
+
+/// Who signs.
+enum Signing {
+    /// Nobody yet: the first pool signs at once. No client can have mounted what was never
+    /// published, and whoever mounts it later mounts it with these anchors.
+    Nothing,
+    /// This one.
+    Now(Arc<Authority>),
+    /// Another one did; this one will, once published, or at this time.
+    Next(Arc<Authority>, Instant),
+}
+
+impl KeptBundle<'_> {
+    fn follow_pool(
+        &mut self,
+        signer: &str,
+        labels: &std::collections::BTreeMap<String, String>,
+        authority: &Arc<Authority>,
+    ) {
+        let known = match &self.signing {
+            Signing::Nothing => false,
+            Signing::Now(known) | Signing::Next(known, _) => Arc::ptr_eq(known, authority),
+        };
+        if known {
+            return;
+        }
+        self.desired = Some(Desired {
+            name: self.name.clone(),
+            signer: signer.to_owned(),
+            labels: labels.clone(),
+            anchors: authority.anchors().clone(),
+        });
+        // A new pool is worth a try at once.
+        self.failures = 0;
+        self.not_before = None;
+        let deadline = match &self.signing {
+            Signing::Nothing => Instant::now(),
+            Signing::Now(_) => Instant::now() + PUBLISH_PATIENCE,
+            Signing::Next(_, deadline) => *deadline,
+        };
+        self.signing = Signing::Next(Arc::clone(authority), deadline);
+    }
+
+    fn observe(&mut self, event: watching::Observed<ClusterTrustBundle>) {
+        if event.is_ok() {
+            self.not_before = None;
+        }
+        self.observed = match (
+            event,
+            std::mem::replace(&mut self.observed, Observation::Unknown),
+        ) {
+            (Ok(Event::Init), _) => Observation::Listing(None),
+            (Ok(Event::InitApply(found)), _) => Observation::Listing(Some(Box::new(found))),
+            (Ok(Event::InitDone), Observation::Listing(found)) => Observation::Known(found),
+            (Ok(Event::InitDone), other) => other,
+            (Ok(Event::Apply(found)), _) => Observation::Known(Some(Box::new(found))),
+            (Ok(Event::Delete(_)), _) => Observation::Known(None),
+            (Err(why), before) => {
+                self.context.metrics.watch_failed("clustertrustbundles");
+                tracing::warn!(bundle = self.name, "{why}");
+                if self
+                    .desired
+                    .as_ref()
+                    .is_none_or(|desired| !desired.is_in(&before))
+                {
+                    self.check
+                        .fail(format!("ClusterTrustBundle {}: {why}", self.name));
+                }
+                before
+            }
+        };
+    }
+
+    /// Takes the one step there is to take, if it is time.
+    async fn reconcile(&mut self) {
+        let (Some(desired), Observation::Known(observed)) = (&self.desired, &self.observed) else {
+            return;
+        };
+        let step = plan(desired, observed.as_deref());
+        if matches!(step, Step::Nothing) {
+            self.published();
+            return;
+        }
+        if self.not_before.is_some_and(|time| Instant::now() < time) {
+            return;
+        }
+        let (outcome, written) = match &step {
+            Step::Nothing => return,
+            Step::Create(bundle) => (
+                "created",
+                self.api.create(&PostParams::default(), bundle).await,
+            ),
+            Step::Update(bundle) => (
+                "updated",
+                self.api
+                    .replace(&self.name, &PostParams::default(), bundle)
+                    .await,
+            ),
+        };
+        match written {
+            Ok(bundle) => {
+                self.context.metrics.bundle_outcome(self.index, outcome);
+                tracing::info!(
+                    bundle = self.name,
+                    anchors = desired.anchors.anchors().len(),
+                    "ClusterTrustBundle {outcome}"
+                );
+                self.observed = Observation::Known(Some(Box::new(bundle)));
+                self.published();
+            }
+            Err(error) => self.refused(&error),
+        }
+    }
+
+    fn published(&mut self) {
+        self.failures = 0;
+        self.not_before = None;
+        self.check.pass();
+        if let Signing::Next(authority, _) = &self.signing {
+            self.signing = Signing::Next(Arc::clone(authority), Instant::now());
+        }
+    }
+
+    fn refused(&mut self, error: &kube::Error) {
+        self.failures = self.failures.saturating_add(1);
+        let after = BACKOFF.delay(self.failures, &self.context.jitter);
+        self.not_before = Some(Instant::now() + after);
+        if matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409)) {
+            // Somebody else wrote it: what stands there now comes over the watch, and is compared
+            // at once.
+            self.context.metrics.bundle_outcome(self.index, "conflict");
+            return;
+        }
+        self.context.metrics.bundle_outcome(self.index, "refused");
+        let why = format!(
+            "ClusterTrustBundle {} cannot be written: {error}",
+            self.name
+        );
+        tracing::warn!(retry_in = ?after, "{why}");
+        self.check.fail(why);
+    }
+
+    /// Lets the next authority sign when its time has come. False when nobody is there to sign.
+    async fn hand_on(&mut self, ready_to_sign: &mpsc::Sender<Ready>) -> bool {
+        let Signing::Next(authority, deadline) = &self.signing else {
+            return true;
+        };
+        if Instant::now() < *deadline {
+            return true;
+        }
+        let authority = Arc::clone(authority);
+        self.signing = Signing::Now(Arc::clone(&authority));
+        ready_to_sign.send((self.index, authority)).await.is_ok()
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let sign = match &self.signing {
+            Signing::Next(_, deadline) => Some(*deadline),
+            _ => None,
+        };
+        let write = match &self.observed {
+            Observation::Known(_) => self.not_before,
+            _ => None,
+        };
+        sign.into_iter().chain(write).min()
+    }
+}
+
+impl Desired {
+    fn is_in(&self, observed: &Observation) -> bool {
+        match observed {
+            Observation::Known(observed) => {
+                matches!(plan(self, observed.as_deref()), Step::Nothing)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_secs(86_400)
+}
+
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));

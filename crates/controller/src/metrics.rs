@@ -1,0 +1,271 @@
+//! What the controller counts. Every label value is one of few words: a signer of the
+//! configuration, a reason of ours.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use podcert_issuance::SignerName;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::{
+    counter::Counter,
+    family::Family,
+    gauge::Gauge,
+    histogram::{Histogram, exponential_buckets},
+};
+use prometheus_client::registry::{Registry, Unit};
+
+/// All counts of a controller. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    signers: Arc<[SignerName]>,
+    requests: Family<RequestLabels, Counter>,
+    waiting: Family<ReasonLabels, Gauge>,
+    answer_seconds: Family<SignerLabel, Histogram, fn() -> Histogram>,
+    signing_seconds: Family<SignerLabel, Histogram, fn() -> Histogram>,
+    pools: Family<OutcomeLabels, Counter>,
+    chain_expiry: Family<SignerLabel, Gauge>,
+    bundles: Family<OutcomeLabels, Counter>,
+    events: Family<OutcomeLabel, Counter>,
+    watch_failures: Family<ResourceLabel, Counter>,
+    clock_offset: Gauge<f64, std::sync::atomic::AtomicU64>,
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Outcome {
+    Denied,
+    Issued,
+}
+
+impl Metrics {
+    pub(crate) fn new(signers: Vec<SignerName>) -> Self {
+        Self {
+            signers: signers.into(),
+            requests: Family::default(),
+            waiting: Family::default(),
+            // 1 ms to 17 min: a request is cleaned away after 15.
+            answer_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 4.0, 11))
+            }),
+            // 10 us to 0.6 s.
+            signing_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.000_01, 4.0, 9))
+            }),
+            pools: Family::default(),
+            chain_expiry: Family::default(),
+            bundles: Family::default(),
+            events: Family::default(),
+            watch_failures: Family::default(),
+            clock_offset: Gauge::default(),
+        }
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "podcert_requests",
+            "Requests answered, by signer, outcome and reason",
+            self.requests.clone(),
+        );
+        registry.register(
+            "podcert_requests_waiting",
+            "Requests not answered yet, by signer and reason",
+            self.waiting.clone(),
+        );
+        registry.register_with_unit(
+            "podcert_request_answer",
+            "Time from first seeing a request to its answer being written",
+            Unit::Seconds,
+            self.answer_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "podcert_signing",
+            "Time to build and sign a certificate",
+            Unit::Seconds,
+            self.signing_seconds.clone(),
+        );
+        registry.register(
+            "podcert_pool_loads",
+            "Readings of CA pool files, by signer and outcome",
+            self.pools.clone(),
+        );
+        registry.register(
+            "podcert_signing_chain_expiry_timestamp_seconds",
+            "When the first certificate of the signing CA's chain expires, Unix time",
+            self.chain_expiry.clone(),
+        );
+        registry.register(
+            "podcert_bundle_writes",
+            "Writes of ClusterTrustBundles, by signer and outcome",
+            self.bundles.clone(),
+        );
+        registry.register(
+            "podcert_events",
+            "Events, by what became of them",
+            self.events.clone(),
+        );
+        registry.register(
+            "podcert_watch_failures",
+            "Lists and watches that failed and were begun again",
+            self.watch_failures.clone(),
+        );
+        registry.register_with_unit(
+            "podcert_api_server_clock_offset",
+            "How far the API server's clock is ahead of this machine's",
+            Unit::Seconds,
+            self.clock_offset.clone(),
+        );
+    }
+
+    pub(crate) fn answered(
+        &self,
+        signer: usize,
+        outcome: Outcome,
+        reason: &'static str,
+        took: Duration,
+    ) {
+        let Some(signer) = self.label(signer) else {
+            return;
+        };
+        let answer_seconds = self.answer_seconds.get_or_create(&signer);
+        answer_seconds.observe(took.as_secs_f64());
+        drop(answer_seconds);
+        let SignerLabel { signer } = signer;
+        self.requests
+            .get_or_create(&RequestLabels {
+                signer,
+                outcome,
+                reason,
+            })
+            .inc();
+    }
+
+    pub(crate) fn waiting(&self, signer: usize, reason: &'static str, change: i64) {
+        let Some(SignerLabel { signer }) = self.label(signer) else {
+            return;
+        };
+        self.waiting
+            .get_or_create(&ReasonLabels { signer, reason })
+            .inc_by(change);
+    }
+
+    pub(crate) fn signed(&self, signer: usize, took: Duration) {
+        let Some(signer) = self.label(signer) else {
+            return;
+        };
+        self.signing_seconds
+            .get_or_create(&signer)
+            .observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn pool_loaded(&self, signer: usize, chain_not_after: Timestamp) {
+        let Some(label) = self.label(signer) else {
+            return;
+        };
+        self.chain_expiry
+            .get_or_create(&label)
+            .set(chain_not_after.as_second());
+        self.pool_outcome(signer, "loaded");
+    }
+
+    pub(crate) fn pool_outcome(&self, signer: usize, outcome: &'static str) {
+        let Some(SignerLabel { signer }) = self.label(signer) else {
+            return;
+        };
+        self.pools
+            .get_or_create(&OutcomeLabels { signer, outcome })
+            .inc();
+    }
+
+    pub(crate) fn bundle_outcome(&self, signer: usize, outcome: &'static str) {
+        let Some(SignerLabel { signer }) = self.label(signer) else {
+            return;
+        };
+        self.bundles
+            .get_or_create(&OutcomeLabels { signer, outcome })
+            .inc();
+    }
+
+    pub(crate) fn event_outcome(&self, outcome: &'static str) {
+        self.events.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub(crate) fn watch_failed(&self, resource: &'static str) {
+        self.watch_failures
+            .get_or_create(&ResourceLabel { resource })
+            .inc();
+    }
+
+    pub(crate) fn clock_offset(&self, seconds: f64) {
+        self.clock_offset.set(seconds);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting_count(&self, signer: usize, reason: &'static str) -> i64 {
+        let Some(SignerLabel { signer }) = self.label(signer) else {
+            return 0;
+        };
+        self.waiting
+            .get(&ReasonLabels { signer, reason })
+            .map_or(0, |gauge| gauge.get())
+    }
+
+    fn label(&self, signer: usize) -> Option<SignerLabel> {
+        self.signers.get(signer).map(|signer| SignerLabel {
+            signer: Label(signer.clone()),
+        })
+    }
+}
+
+/// A signer's name as a label value; cheap to clone.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Label(SignerName);
+
+impl EncodeLabelValue for Label {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        EncodeLabelValue::encode(&self.0.as_str(), encoder)
+    }
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        let text = match self {
+            Self::Denied => "denied",
+            Self::Issued => "issued",
+        };
+        EncodeLabelValue::encode(&text, encoder)
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RequestLabels {
+    signer: Label,
+    outcome: Outcome,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ReasonLabels {
+    signer: Label,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OutcomeLabels {
+    signer: Label,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct SignerLabel {
+    signer: Label,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ResourceLabel {
+    resource: &'static str,
+}

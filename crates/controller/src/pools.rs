@@ -1,0 +1,168 @@
+//! Pools of CAs, followed.
+//!
+//! A pool that cannot be used (missing, malformed, a key that belongs to no certificate) never
+//! ends anything: before the first good one the controller is not ready and says why; after it,
+//! the last good one goes on signing while a metric, an Event and the log say that the new one
+//! is bad. The files hold private keys, so nothing of their content is ever told.
+
+use std::{path::Path, sync::Arc};
+
+use podcert_authority::{Authority, Pool};
+use podcert_resources::event::{Notice, Severity};
+use podcert_runtime::{Check, Clock as _};
+use podcert_workload::files::{self, Reading};
+use tokio::sync::watch;
+
+use crate::{Context, PoolSource, Signer};
+
+/// Follows the pool of `signer` until shutdown and hands on each good one.
+pub(crate) async fn follow(
+    context: Context,
+    index: usize,
+    signer: Signer,
+    loaded: watch::Sender<Option<Arc<Authority>>>,
+) {
+    let name = signer.policy.signer.as_str();
+    let check = context.health.check(format!("pool of {name}"));
+    let mut pool = FollowedPool {
+        context: &context,
+        index,
+        name,
+        check,
+        loaded,
+    };
+    match signer.pool {
+        PoolSource::File { path, options } => {
+            let mut readings =
+                files::follow([path.clone()], options, context.shutdown.child_token()).await;
+            loop {
+                let reading = readings.borrow_and_update().clone();
+                pool.take_in(&from_file(&path, &reading));
+                if !changed(&context, &mut readings).await {
+                    return;
+                }
+            }
+        }
+        PoolSource::Memory(mut bytes) => loop {
+            let content = bytes.borrow_and_update().clone();
+            pool.take_in(&match &content {
+                Some(content) => Observed::Content(content),
+                None => Observed::Nothing("the CA pool is not there yet".to_owned()),
+            });
+            if !changed(&context, &mut bytes).await {
+                return;
+            }
+        },
+    }
+}
+
+/// What a look at the pool's source showed.
+enum Observed<'a> {
+    Content(&'a [u8]),
+    Nothing(String),
+}
+
+struct FollowedPool<'a> {
+    context: &'a Context,
+    index: usize,
+    name: &'a str,
+    check: Check,
+    loaded: watch::Sender<Option<Arc<Authority>>>,
+}
+
+impl FollowedPool<'_> {
+    fn take_in(&mut self, observed: &Observed<'_>) {
+        match observed {
+            Observed::Content(json) => match Pool::from_json(json) {
+                Ok(pool) => self.load(pool),
+                Err(error) => self.refuse("refused", "CaPoolRefused", &with_sources(&error)),
+            },
+            Observed::Nothing(why) => self.refuse("missing", "CaPoolMissing", why),
+        }
+    }
+
+    fn load(&mut self, pool: Pool) {
+        let now = self.context.connection.server_clock().now();
+        let cas = pool.cas().len();
+        for warning in pool.warnings(now) {
+            tracing::warn!(signer = self.name, "{warning}");
+        }
+        let authority = Authority::from_pool(pool);
+        tracing::info!(
+            signer = self.name,
+            cas,
+            signs = %authority.ca_id(),
+            until = %authority.chain_not_after(),
+            "CA pool loaded"
+        );
+        self.context
+            .metrics
+            .pool_loaded(self.index, authority.chain_not_after());
+        self.loaded.send_replace(Some(Arc::new(authority)));
+        self.check.pass();
+    }
+
+    /// There is no new pool to use. The last good one, if there was any, goes on signing.
+    fn refuse(&mut self, outcome: &'static str, reason: &'static str, why: &str) {
+        self.context.metrics.pool_outcome(self.index, outcome);
+        if self.loaded.borrow().is_none() {
+            self.check.fail(why);
+            return;
+        }
+        let name = self.name;
+        let note = format!("signer {name} goes on with the CA pool it has: {why}");
+        tracing::error!(signer = name, reason, "{note}");
+        if let Some(pod) = &self.context.own_pod {
+            self.context.recorder.tell(Notice {
+                regarding: pod.as_ref().clone(),
+                related: None,
+                severity: Severity::Warning,
+                reason,
+                action: "LoadCaPool",
+                note,
+            });
+        }
+    }
+}
+
+fn from_file<'a>(path: &Path, reading: &'a Reading) -> Observed<'a> {
+    match reading {
+        Reading::Present(contents) => match contents.bytes(path) {
+            Some(bytes) => Observed::Content(bytes),
+            None => Observed::Nothing(format!("CA pool file {} was not read", path.display())),
+        },
+        Reading::Missing { path } => {
+            Observed::Nothing(format!("CA pool file {} is missing", path.display()))
+        }
+        Reading::Unreadable { path, why } => Observed::Nothing(format!(
+            "CA pool file {} cannot be read: {why}",
+            path.display()
+        )),
+    }
+}
+
+/// Waits for the next value; false when there will be none, or none is wanted any more.
+async fn changed<T>(context: &Context, values: &mut watch::Receiver<T>) -> bool {
+    tokio::select! {
+        biased;
+        () = context.shutdown.cancelled() => false,
+        changed = values.changed() => {
+            if changed.is_err() {
+                // Whoever fed it is gone: the last value stands until shutdown.
+                context.shutdown.cancelled().await;
+            }
+            changed.is_ok()
+        }
+    }
+}
+
+/// An error and all it stems from, in one line.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

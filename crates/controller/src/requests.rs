@@ -1,0 +1,216 @@
+//! Requests, answered from watches.
+//!
+//! One task: it feeds the pure [`queue`] with watch events, results and the time, and executes
+//! the answers the queue asks for, some at a time. Everything it needs is in memory, so nothing is
+//! read from the API server for a request, and a certificate costs the one write of its status.
+
+mod convert;
+mod execution;
+mod queue;
+mod world;
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt as _};
+use kube::api::Api;
+use kube::runtime::watcher;
+use podcert_issuance::{Policy, Request};
+use podcert_resources::event::{Notice, pod_reference, request_reference};
+use podcert_resources::{Pod, PodCertificateRequest, Service};
+use podcert_runtime::{Check, Clock as _};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use self::queue::{Announcement, Patience, Queue};
+use crate::{Context, bundles::Ready, watching};
+
+/// Answers requests until shutdown, `concurrency` at a time.
+pub(crate) async fn answer(
+    context: Context,
+    policies: Vec<Policy>,
+    concurrency: usize,
+    mut authorities: mpsc::Receiver<Ready>,
+) {
+    let mut watches = Watches::start(&context, &policies);
+    let mut queue = Queue::new(
+        policies,
+        Patience::default(),
+        context.jitter.clone(),
+        context.metrics.clone(),
+    );
+    let mut under_way = FuturesUnordered::new();
+    let clock = Arc::clone(context.connection.server_clock());
+    loop {
+        while under_way.len() < concurrency {
+            let Some(work) = queue.next(clock.now(), Instant::now()) else {
+                break;
+            };
+            under_way.push(execution::execute(context.clone(), work));
+        }
+        for announcement in queue.announcements() {
+            context.recorder.tell(notice(announcement));
+        }
+        let deadline = queue.deadline();
+        // Cancel safe: events, results and authorities are taken whole or stay where they are.
+        tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => break,
+            Some(done) = under_way.next(), if !under_way.is_empty() => {
+                queue.finish(done, clock.now(), Instant::now());
+            }
+            Some((index, authority)) = authorities.recv() => {
+                queue.sign_with(index, authority);
+            }
+            Some(observed) = watches.events.next() => {
+                watches.checks.note(&context, &observed);
+                match observed {
+                    Observed::Pod(Ok(event)) => queue.observe_pod(event),
+                    Observed::Service(Ok(event)) => queue.observe_service(event),
+                    Observed::Request(index, Ok(event)) => {
+                        queue.observe_request(index, event, Instant::now());
+                    }
+                    Observed::Pod(Err(_)) | Observed::Service(Err(_)) | Observed::Request(_, Err(_)) => {}
+                }
+            }
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                queue.tick(Instant::now());
+            }
+        }
+    }
+    // What was sent is let through, so that no answer is left half read.
+    let mut rest = pin!(under_way.for_each(|_| std::future::ready(())));
+    if timeout(LAST_WRITES, &mut rest).await.is_err() {
+        tracing::warn!("some answers were still under way at the end; their watch will show them");
+    }
+}
+
+/// The watches of everything a decision needs.
+struct Watches {
+    events: stream::SelectAll<BoxStream<'static, Observed>>,
+    checks: Checks,
+}
+
+enum Observed {
+    Pod(watching::Observed<Pod>),
+    Request(usize, watching::Observed<PodCertificateRequest>),
+    Service(watching::Observed<Service>),
+}
+
+impl Watches {
+    fn start(context: &Context, policies: &[Policy]) -> Self {
+        let client = context.connection.client();
+        let follow_all = watcher::Config::default;
+        let jitter = || context.jitter.clone();
+        let pods = watching::follow(Api::<Pod>::all(client.clone()), follow_all(), jitter());
+        let services =
+            watching::follow(Api::<Service>::all(client.clone()), follow_all(), jitter());
+        let mut events = stream::SelectAll::new();
+        events.push(pods.map(Observed::Pod).boxed());
+        events.push(services.map(Observed::Service).boxed());
+        let mut checks = Checks {
+            pods: context.health.check("watch of pods"),
+            services: context.health.check("watch of services"),
+            requests: Vec::new(),
+        };
+        for (index, policy) in policies.iter().enumerate() {
+            let selector = format!("spec.signerName={}", policy.signer);
+            let requests = watching::follow(
+                Api::<PodCertificateRequest>::all(client.clone()),
+                watcher::Config::default().fields(&selector),
+                jitter(),
+            );
+            events.push(
+                requests
+                    .map(move |event| Observed::Request(index, event))
+                    .boxed(),
+            );
+            let check = context
+                .health
+                .check(format!("watch of requests for {}", policy.signer));
+            checks.requests.push(check);
+        }
+        Self { events, checks }
+    }
+}
+
+/// One readiness check a watch: it passes with the first whole list.
+///
+/// A watch that breaks later begins again by itself and does not make the controller unready:
+/// there is no other replica that would see more.
+struct Checks {
+    pods: Check,
+    services: Check,
+    requests: Vec<Check>,
+}
+
+impl Checks {
+    fn note(&self, context: &Context, observed: &Observed) {
+        match observed {
+            Observed::Pod(event) => note(context, "pods", &self.pods, event),
+            Observed::Service(event) => note(context, "services", &self.services, event),
+            Observed::Request(index, event) => {
+                if let Some(check) = self.requests.get(*index) {
+                    note(context, "podcertificaterequests", check, event);
+                }
+            }
+        }
+    }
+}
+
+fn note<K>(
+    context: &Context,
+    resource: &'static str,
+    check: &Check,
+    event: &watching::Observed<K>,
+) {
+    match event {
+        Ok(watcher::Event::InitDone) => check.pass(),
+        Ok(_) => {}
+        Err(why) => {
+            context.metrics.watch_failed(resource);
+            tracing::warn!(resource, "{why}");
+            check.fail_unless_passing(explain(resource, why));
+        }
+    }
+}
+
+/// A server that does not serve the API says only "not found".
+fn explain(resource: &str, why: &str) -> String {
+    if resource == "podcertificaterequests" && why.contains("(404)") {
+        format!(
+            "the API server does not serve certificates.k8s.io/v1 PodCertificateRequests, which \
+             Kubernetes does from 1.37 on, and this version of podcert speaks no older one: {why}"
+        )
+    } else {
+        why.to_owned()
+    }
+}
+
+/// The Event of an announcement: on the pod, where its owner looks.
+fn notice(announcement: Announcement) -> Notice {
+    let Announcement {
+        request,
+        severity,
+        reason,
+        message,
+    } = announcement;
+    let Request {
+        namespace,
+        name,
+        uid,
+        pod_name,
+        pod_uid,
+        ..
+    } = request.as_ref();
+    Notice {
+        regarding: pod_reference(namespace, pod_name, pod_uid),
+        related: Some(request_reference(namespace, name, uid)),
+        severity,
+        reason,
+        action: "IssueCertificate",
+        note: format!("signer {}: {message}", request.signer),
+    }
+}
+
+/// How long writes under way may take at the end.
+const LAST_WRITES: Duration = Duration::from_secs(10);

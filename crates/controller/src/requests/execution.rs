@@ -1,0 +1,228 @@
+//! One answer given: signed, checked against the API server's rules, written.
+//!
+//! The write is the whole cost of a certificate at the API server, so it is made by hand: a body
+//! with nothing the server ignores, and of its answer only the status code is looked at unless it
+//! is an error.
+
+use http::{Method, Request as HttpRequest, StatusCode, header};
+use kube::client::Body;
+use kube::core::Status;
+use podcert_authority::{Authority, Retry};
+use podcert_issuance::{Denial, Note, Plan, Request, status_rules};
+use podcert_resources::{
+    Condition, ConditionType, IssuedStatus, RequestRef, StatusUpdate, status_path,
+};
+use podcert_runtime::Clock as _;
+use tokio::time::Instant;
+
+use super::queue::{Answer, Done, Outcome, RetryWhen, Work};
+use crate::{Context, metrics::Outcome as Counted, pools::with_sources};
+
+/// Gives the answer `work` asks for.
+///
+/// # Cancel safety
+/// When dropped, the write may or may not have happened; the watch shows which.
+pub(super) async fn execute(context: Context, work: Work) -> Done {
+    let Work {
+        uid,
+        signer,
+        authority,
+        request,
+        version,
+        answer,
+    } = work;
+    let outcome = match answer {
+        Answer::Deny(denial) => deny(&context, &request, &version, &denial).await,
+        Answer::Issue(plan) => issue(&context, &authority, signer, &request, &version, plan).await,
+    };
+    Done {
+        uid,
+        version,
+        outcome,
+    }
+}
+
+async fn issue(
+    context: &Context,
+    authority: &Authority,
+    signer: usize,
+    request: &Request,
+    version: &str,
+    plan: Plan,
+) -> Outcome {
+    let Plan {
+        spec,
+        begin_refresh_at,
+        notes,
+    } = plan;
+    let begun = Instant::now();
+    let chain = match authority.issue(&spec).await {
+        Ok(chain) => chain,
+        Err(error) => {
+            let when = match error.retry() {
+                Retry::After(least) => RetryWhen::After(least),
+                Retry::OnChange => RetryWhen::OnPool,
+                Retry::Never => RetryWhen::Refused,
+            };
+            let (reason, message) = (error.reason(), with_sources(&error));
+            return Outcome::Retry {
+                reason,
+                message,
+                when,
+            };
+        }
+    };
+    let certificate_chain = chain.to_pem();
+    context.metrics.signed(signer, begun.elapsed());
+
+    let now = context.connection.server_clock().now();
+    let validity = spec.validity();
+    let (not_before, not_after) = (validity.not_before(), validity.not_after());
+    let status = status_rules::IssuedStatus {
+        certificate_chain: &certificate_chain,
+        not_before,
+        begin_refresh_at,
+        not_after,
+    };
+    if let Err(violation) = status_rules::check(&status, request, now) {
+        return Outcome::Wait(violation.into_wait(now));
+    }
+    let condition = Condition {
+        type_: ConditionType::Issued,
+        reason: ISSUED,
+        message: "certificate issued",
+        last_transition_time: now,
+    };
+    let issued = IssuedStatus {
+        certificate_chain: &certificate_chain,
+        not_before,
+        begin_refresh_at,
+        not_after,
+    };
+    let body = StatusUpdate::new(reference(request, version), condition, Some(issued)).to_json();
+    let outcome = write(context, request, body, Counted::Issued, ISSUED, notes).await;
+    if matches!(outcome, Outcome::Written { .. }) {
+        tracing::debug!(
+            namespace = request.namespace,
+            pod = request.pod_name,
+            signer = %request.signer,
+            ca = %authority.ca_id(),
+            %not_after,
+            "issued"
+        );
+    }
+    outcome
+}
+
+async fn deny(context: &Context, request: &Request, version: &str, denial: &Denial) -> Outcome {
+    let reason = denial.reason.as_str();
+    let condition = Condition {
+        type_: ConditionType::Denied,
+        reason,
+        message: &denial.message,
+        last_transition_time: context.connection.server_clock().now(),
+    };
+    let body = StatusUpdate::new(reference(request, version), condition, None).to_json();
+    let outcome = write(context, request, body, Counted::Denied, reason, Vec::new()).await;
+    if matches!(outcome, Outcome::Written { .. }) {
+        tracing::warn!(
+            namespace = request.namespace,
+            pod = request.pod_name,
+            signer = %request.signer,
+            reason,
+            message = denial.message,
+            "denied"
+        );
+    }
+    outcome
+}
+
+async fn write(
+    context: &Context,
+    request: &Request,
+    body: Vec<u8>,
+    counted: Counted,
+    reason: &'static str,
+    notes: Vec<Note>,
+) -> Outcome {
+    let built = HttpRequest::builder()
+        .method(Method::PUT)
+        .uri(status_path(&request.namespace, &request.name))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(body));
+    let built = match built {
+        Ok(built) => built,
+        // A namespace or name that cannot stand in a path: no API server has such an object.
+        Err(error) => {
+            let message = format!("the request cannot be addressed: {error}");
+            return Outcome::Retry {
+                reason: STATUS_REFUSED,
+                message,
+                when: RetryWhen::Refused,
+            };
+        }
+    };
+    let answered = async {
+        let response = context.connection.client().send(built).await?;
+        let status = response.status();
+        // Read to its end, so that the connection can be used again.
+        Ok::<_, kube::Error>((status, response.into_body().collect_bytes().await))
+    };
+    let soon = |message| Outcome::Retry {
+        reason: API_UNAVAILABLE,
+        message,
+        when: RetryWhen::Soon,
+    };
+    let (status, body) = match answered.await {
+        Ok(answer) => answer,
+        Err(error) => return soon(with_sources(&error)),
+    };
+    if status.is_success() {
+        return Outcome::Written {
+            counted,
+            reason,
+            notes,
+        };
+    }
+    let said = body
+        .ok()
+        .and_then(|body| serde_json::from_slice::<Status>(&body).ok());
+    let message = match said {
+        Some(Status { message, .. }) if !message.is_empty() => format!("{message} ({status})"),
+        _ => format!("the API server answered {status}"),
+    };
+    match status {
+        StatusCode::NOT_FOUND => Outcome::Gone,
+        StatusCode::CONFLICT => Outcome::Conflict,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Outcome::Retry {
+            reason: FORBIDDEN,
+            message,
+            when: RetryWhen::Refused,
+        },
+        StatusCode::TOO_MANY_REQUESTS => soon(message),
+        status if status.is_server_error() => soon(message),
+        _ => Outcome::Retry {
+            reason: STATUS_REFUSED,
+            message,
+            when: RetryWhen::Refused,
+        },
+    }
+}
+
+fn reference<'a>(request: &'a Request, version: &'a str) -> RequestRef<'a> {
+    RequestRef {
+        namespace: &request.namespace,
+        name: &request.name,
+        uid: &request.uid,
+        resource_version: version,
+    }
+}
+
+/// The reason of the condition Issued, and of the metric.
+const ISSUED: &str = "Issued";
+/// The API server did not answer, or was not able to.
+const API_UNAVAILABLE: &str = "ApiUnavailable";
+/// We may not write the status, or not sign for the signer.
+const FORBIDDEN: &str = "Forbidden";
+/// The API server refused the status itself.
+const STATUS_REFUSED: &str = "StatusRefused";
