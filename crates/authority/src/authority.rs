@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use podcert_pki::{
     Certificate, Chain, IssueError, IssuerContext, LeafSpec, Serial, TbsCertificate, TrustBundle,
     Validity, check,
+    verify::{Purpose, verify},
 };
 
 use crate::{BackendError, CaId, KeyInMemory, Pool, SignError, SigningBackend};
@@ -79,11 +80,25 @@ impl Authority {
     /// What the back end says, or a leaf that would outlive its issuer.
     pub async fn issue(&self, spec: &LeafSpec) -> Result<Chain, SignError> {
         let tbs = self.prepare(spec)?;
-        let signature = match self.backend.sign_now(tbs.to_be_signed()) {
-            Some(signature) => signature,
-            None => self.backend.sign(tbs.to_be_signed()).await,
+        if let Some(signature) = self.backend.sign_now(tbs.to_be_signed()) {
+            return self.finish(&tbs, signature, spec);
+        }
+        let signature = self.backend.sign(tbs.to_be_signed()).await;
+        let chain = self.finish(&tbs, signature, spec)?;
+        // A key in this process was proven when it was loaded. One far away may be another by now.
+        let usages = spec.ext_key_usages();
+        let purpose = if usages.server_auth {
+            Purpose::Server(None)
+        } else {
+            Purpose::Client
         };
-        self.finish(&tbs, signature, spec)
+        verify(&chain, &self.anchors, purpose, spec.validity().not_before()).map_err(|source| {
+            SignError::DoesNotVerify {
+                ca: self.ca_id.clone(),
+                source,
+            }
+        })?;
+        Ok(chain)
     }
 
     /// Signs a leaf at once, or `None` if the back end takes its time: then use [`Self::issue`].

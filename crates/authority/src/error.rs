@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use podcert_pki::{IssueError, check::CheckError};
+use podcert_pki::{IssueError, check::CheckError, verify::VerifyError};
 
 use crate::{BackendError, CaId};
 
@@ -40,6 +40,15 @@ pub enum SignError {
         #[source]
         source: IssueError,
     },
+    /// A back end far away signed with something else than the CA's key.
+    #[error("what the back end of CA {ca} signed does not verify")]
+    DoesNotVerify {
+        /// The CA.
+        ca: CaId,
+        /// What the verification said.
+        #[source]
+        source: VerifyError,
+    },
     /// The certificate asked for outlives the CA, or one above it.
     #[error(
         "the certificate would be valid until {not_after}, CA {ca} only until {chain_not_after}"
@@ -74,7 +83,7 @@ impl SignError {
                 ..
             } => Retry::After(FOR_RANDOMNESS),
             // The pool may have changed between the decision and the signature: decide again.
-            Self::OutlivesChain { .. } => Retry::OnChange,
+            Self::OutlivesChain { .. } | Self::DoesNotVerify { .. } => Retry::OnChange,
             Self::Build { .. } | Self::SelfCheck { .. } => Retry::Never,
         }
     }
@@ -85,6 +94,7 @@ impl SignError {
         match self {
             Self::Backend { source, .. } => source.reason(),
             Self::Build { .. } => "CertificateNotBuilt",
+            Self::DoesNotVerify { .. } => "SignatureDoesNotVerify",
             Self::OutlivesChain { .. } => "CertificateOutlivesCa",
             Self::SelfCheck { .. } => "SelfCheckFailed",
         }

@@ -20,6 +20,8 @@ mod backend;
 mod error;
 
 mod pool;
+#[cfg(test)]
+mod testing;
 
 pub use authority::Authority;
 pub use backend::{BackendError, KeyInMemory, SigningBackend};

@@ -236,18 +236,27 @@ impl CaId {
     }
 }
 
+/// In quotes, since an ID may be empty or hold anything; and cut short, since someone may have put a
+/// key in its place.
 impl fmt::Debug for CaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        if self.0.chars().count() <= LONGEST_ID_SHOWN {
+            return fmt::Debug::fmt(&self.0, f);
+        }
+        let start: String = self.0.chars().take(8).collect();
+        write!(f, "{start:?}...")
     }
 }
 
-/// In quotes, since an ID may be empty or hold anything.
+/// As `Debug`.
 impl fmt::Display for CaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(self, f)
     }
 }
+
+/// The shortest key, of Ed25519, has 64 characters in base64.
+const LONGEST_ID_SHOWN: usize = 40;
 
 #[cfg(test)]
 mod tests;
