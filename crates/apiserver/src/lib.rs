@@ -24,6 +24,7 @@
 //! collection by owner references, RBAC (an [`Authorizer`] may be plugged in), `managedFields`,
 //! tables for kubectl. The kinds' schemas are checked only where a rule reads them.
 
+mod certs;
 mod discovery;
 mod faults;
 mod field;

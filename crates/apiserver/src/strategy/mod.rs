@@ -6,6 +6,7 @@
 
 pub(crate) mod metadata;
 pub(crate) mod names;
+pub(crate) mod signer;
 pub(crate) mod trust_bundle;
 
 mod certificate_request;
