@@ -1,15 +1,18 @@
 //! Path validation, and the X509-SVID rules for a peer's leaf.
 //!
-//! [`verify`] is rustls-webpki's answer, in words. webpki looks neither at keyUsage nor at key
-//! identifiers; the leaf rules of SPIFFE that go beyond it are in [`spiffe_id`].
+//! [`verify`] is rustls-webpki's answer in words, with two things added that Go and OpenSSL
+//! look at and webpki does not: an anchor too must be within its validity, and a certificate
+//! that signs another must be allowed to by its keyUsage. So all three give the same answer for
+//! the same chain, which the conformance tests check. The leaf rules of SPIFFE that go beyond
+//! path validation are in [`spiffe_id`].
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use crate::{Certificate, Chain, DnsName, NameError, SpiffeId, TrustBundle};
+use crate::{Certificate, Chain, DnsName, KeyUsages, NameError, SpiffeId, TrustBundle};
 
 /// What a peer is about to do with its certificate.
 #[derive(Clone, Copy, Debug)]
@@ -31,37 +34,58 @@ pub fn verify(
     purpose: Purpose<'_>,
     at: Timestamp,
 ) -> Result<(), VerifyError> {
-    let anchors: Vec<_> = anchors
+    let ders: Vec<_> = anchors
         .anchors()
         .iter()
         .map(|a| CertificateDer::from(a.der()))
         .collect();
     // An anchor webpki cannot read must not keep the others from being used.
-    let anchors: Vec<TrustAnchor<'_>> = anchors
+    let (trusted, trust_anchors): (Vec<&Certificate>, Vec<TrustAnchor<'_>>) = anchors
+        .anchors()
         .iter()
-        .filter_map(|a| webpki::anchor_from_trusted_cert(a).ok())
-        .collect();
+        .zip(&ders)
+        .filter_map(|(anchor, der)| Some((anchor, webpki::anchor_from_trusted_cert(der).ok()?)))
+        .unzip();
     let intermediates: Vec<_> = chain
         .intermediates()
         .iter()
         .map(|c| CertificateDer::from(c.der()))
         .collect();
     let leaf = CertificateDer::from(chain.leaf().der());
-    let leaf = EndEntityCert::try_from(&leaf).map_err(VerifyError::from)?;
-    let seconds = u64::try_from(at.as_second()).unwrap_or_default();
+    let in_words = |error| VerifyError::of(error, chain, anchors);
+    let leaf = EndEntityCert::try_from(&leaf).map_err(in_words)?;
     let usage = match purpose {
         Purpose::Client => KeyUsage::client_auth(),
         Purpose::Server(_) => KeyUsage::server_auth(),
     };
+    let issuers_may_sign = |path: &VerifiedPath<'_>| {
+        let used = |anchor: &TrustAnchor<'_>| std::ptr::eq(anchor, path.anchor());
+        let anchor = trusted
+            .iter()
+            .zip(&trust_anchors)
+            .find(|(_, anchor)| used(anchor));
+        let anchor = anchor.map(|(certificate, _)| *certificate);
+        let above = path.intermediate_certificates().filter_map(|issuer| {
+            chain
+                .intermediates()
+                .iter()
+                .find(|known| known.der() == issuer.der().as_ref())
+        });
+        if above.chain(anchor).any(|issuer| !may_sign(issuer)) {
+            return Err(webpki::Error::EndEntityUsedAsCa);
+        }
+        anchor.map_or(Ok(()), |anchor| in_time(anchor, at))
+    };
     leaf.verify_for_usage(
         webpki::ALL_VERIFICATION_ALGS,
-        &anchors,
+        &trust_anchors,
         &intermediates,
-        UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+        unix_time(at),
         usage,
         None,
-        None,
-    )?;
+        Some(&issuers_may_sign),
+    )
+    .map_err(in_words)?;
     if let Purpose::Server(Some(name)) = purpose {
         let wrong_name = || VerifyError::WrongName {
             expected: name.clone(),
@@ -110,8 +134,10 @@ pub enum VerifyError {
     #[error("the certificate of a CA is presented as a leaf")]
     CaAsLeaf,
     /// A certificate has ended.
-    #[error("a certificate of the chain has expired: it was valid until {not_after}, now is {at}")]
+    #[error("{certificate} has expired: it was valid until {not_after}, now is {at}")]
     Expired {
+        /// Which one: the leaf, or a CA by its subject.
+        certificate: String,
         /// Its last second.
         not_after: Timestamp,
         /// The time of the check.
@@ -120,9 +146,14 @@ pub enum VerifyError {
     /// Something else webpki found.
     #[error("the chain is not valid")]
     Invalid(#[source] webpki::Error),
+    /// A certificate that is not a CA, or may not sign certificates, signed another.
+    #[error("a certificate of the chain signed another one, but may not sign certificates")]
+    MayNotSign,
     /// A certificate is from the future.
-    #[error("a certificate of the chain is not valid yet: only from {not_before}, now is {at}")]
+    #[error("{certificate} is not valid yet: only from {not_before}, now is {at}")]
     NotYetValid {
+        /// Which one: the leaf, or a CA by its subject.
+        certificate: String,
         /// Its first second.
         not_before: Timestamp,
         /// The time of the check.
@@ -147,18 +178,39 @@ pub enum VerifyError {
     WrongUsage,
 }
 
-impl From<webpki::Error> for VerifyError {
-    fn from(error: webpki::Error) -> Self {
+impl VerifyError {
+    fn of(error: webpki::Error, chain: &Chain, anchors: &TrustBundle) -> Self {
+        let first = |has: &dyn Fn(&Certificate) -> bool| {
+            if has(chain.leaf()) {
+                return "the leaf certificate".to_owned();
+            }
+            let mut cas = chain.intermediates().iter().chain(anchors.anchors());
+            match cas.find(|ca| has(ca)) {
+                Some(ca) => format!("the certificate of CA {}", ca.subject()),
+                None => "a certificate of the chain".to_owned(),
+            }
+        };
         match error {
             webpki::Error::CaUsedAsEndEntity => Self::CaAsLeaf,
-            webpki::Error::CertExpired { time, not_after } => Self::Expired {
-                not_after: timestamp(not_after),
-                at: timestamp(time),
-            },
-            webpki::Error::CertNotValidYet { time, not_before } => Self::NotYetValid {
-                not_before: timestamp(not_before),
-                at: timestamp(time),
-            },
+            webpki::Error::CertExpired { time, not_after } => {
+                let not_after = timestamp(not_after);
+                let certificate = first(&|c| c.not_after() == not_after);
+                Self::Expired {
+                    certificate,
+                    not_after,
+                    at: timestamp(time),
+                }
+            }
+            webpki::Error::CertNotValidYet { time, not_before } => {
+                let not_before = timestamp(not_before);
+                let certificate = first(&|c| c.not_before() == not_before);
+                Self::NotYetValid {
+                    certificate,
+                    not_before,
+                    at: timestamp(time),
+                }
+            }
+            webpki::Error::EndEntityUsedAsCa => Self::MayNotSign,
             webpki::Error::InvalidSignatureForPublicKey => Self::Signature,
             webpki::Error::RequiredEkuNotFoundContext(_) => Self::WrongUsage,
             webpki::Error::UnknownIssuer => Self::UnknownIssuer,
@@ -192,6 +244,30 @@ pub enum SvidError {
         /// How many there are.
         count: usize,
     },
+}
+
+fn may_sign(issuer: &Certificate) -> bool {
+    issuer.key_usage().is_none_or(KeyUsages::key_cert_sign)
+}
+
+/// Whether an anchor is within its validity; webpki looks only at what is below it.
+fn in_time(anchor: &Certificate, at: Timestamp) -> Result<(), webpki::Error> {
+    let time = unix_time(at);
+    if at < anchor.not_before() {
+        let not_before = unix_time(anchor.not_before());
+        Err(webpki::Error::CertNotValidYet { time, not_before })
+    } else if at.as_second() > anchor.not_after().as_second() {
+        let not_after = unix_time(anchor.not_after());
+        Err(webpki::Error::CertExpired { time, not_after })
+    } else {
+        Ok(())
+    }
+}
+
+fn unix_time(at: Timestamp) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(
+        u64::try_from(at.as_second()).unwrap_or_default(),
+    ))
 }
 
 fn timestamp(at: UnixTime) -> Timestamp {

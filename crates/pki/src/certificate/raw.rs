@@ -115,12 +115,11 @@ impl<'a> RawCertificate<'a> {
 
     fn extension(&mut self, mut fields: Fields<'a>) -> Result<(), CertificateError> {
         let oid = fields.value(Tag::ObjectIdentifier)?;
-        let critical = match fields.optional(Tag::Boolean)? {
-            None => false,
-            Some([0xff]) => true,
-            // DER leaves out a value that is the default.
-            Some(_) => return Err(asn1::invalid(Tag::Boolean).into()),
-        };
+        let critical = fields
+            .optional(Tag::Boolean)?
+            .map(boolean)
+            .transpose()?
+            .unwrap_or(false);
         let value = fields.value(Tag::OctetString)?;
         fields.finish()?;
 
@@ -144,12 +143,11 @@ impl<'a> RawCertificate<'a> {
             }
             Known::BasicConstraints => {
                 let mut fields = Fields::of_sequence(value)?;
-                self.is_ca = match fields.optional(Tag::Boolean)? {
-                    // An explicit FALSE is not DER, but CAs exist that write it.
-                    None | Some([0]) => false,
-                    Some([0xff]) => true,
-                    Some(_) => return Err(asn1::invalid(Tag::Boolean).into()),
-                };
+                self.is_ca = fields
+                    .optional(Tag::Boolean)?
+                    .map(boolean)
+                    .transpose()?
+                    .unwrap_or(false);
                 self.path_len = fields.optional(Tag::Integer)?.map(path_len).transpose()?;
                 fields.finish()?;
             }
@@ -246,6 +244,15 @@ fn sequence_content(value: &[u8]) -> der::Result<&[u8]> {
     let content = fields.value(Tag::Sequence)?;
     fields.finish()?;
     Ok(content)
+}
+
+/// DER leaves out a value that is the default, but CAs exist that write FALSE.
+fn boolean(content: &[u8]) -> der::Result<bool> {
+    match content {
+        [0] => Ok(false),
+        [0xff] => Ok(true),
+        _ => Err(asn1::invalid(Tag::Boolean)),
+    }
 }
 
 fn path_len(integer: &[u8]) -> der::Result<u64> {

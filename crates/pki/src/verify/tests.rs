@@ -2,7 +2,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::{
-    ExtKeyUsages, KeyType, LeafNames, LeafSpec,
+    ExtKeyUsages, KeyType, LeafNames, LeafSpec, Validity,
     ca::{CaSpec, new_intermediate},
     fixtures::{ca_spec, issue, issued, key, now, root, server_spec, spiffe_spec, valid_for},
 };
@@ -62,13 +62,21 @@ fn time_and_trust() {
     let at = not_after + SignedDuration::from_secs(1);
     assert_eq!(
         verify(&chain, &anchors, Purpose::Client, at),
-        Err(VerifyError::Expired { not_after, at })
+        Err(VerifyError::Expired {
+            certificate: "the leaf certificate".to_owned(),
+            not_after,
+            at
+        })
     );
     let not_before = chain.leaf().not_before();
     let at = not_before - SignedDuration::from_secs(1);
     assert_eq!(
         verify(&chain, &anchors, Purpose::Client, at),
-        Err(VerifyError::NotYetValid { not_before, at })
+        Err(VerifyError::NotYetValid {
+            certificate: "the leaf certificate".to_owned(),
+            not_before,
+            at
+        })
     );
     let others = TrustBundle::new(vec![root(1)]).unwrap();
     assert_eq!(
@@ -101,9 +109,10 @@ fn an_intermediate_is_needed_and_may_end() {
     assert_eq!(error, Err(VerifyError::UnknownIssuer));
     let late = now() + SignedDuration::from_hours(2);
     let error = verify(&chain, &anchors, Purpose::Client, late);
-    assert!(
-        matches!(error, Err(VerifyError::Expired { .. })),
-        "{error:?}"
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the certificate of CA CN=short,O=podcert tests has expired: \
+         it was valid until 2026-11-21T12:58:00Z, now is 2026-11-21T14:00:00Z"
     );
 }
 
@@ -189,4 +198,87 @@ fn a_dns_client_leaf_is_for_clients_only() {
         now(),
     );
     assert_eq!(error, Err(VerifyError::WrongUsage));
+}
+
+#[test]
+fn an_anchor_outside_its_validity_is_none() {
+    let (root_key, day) = (key(KeyType::EcdsaP256, 0), SignedDuration::from_hours(24));
+    let root = |from, to| {
+        let validity = Validity::new(from, to).unwrap();
+        crate::ca::new_root(
+            root_key,
+            &CaSpec {
+                validity,
+                ..ca_spec("root 0")
+            },
+        )
+        .unwrap()
+    };
+    let past = root(now() - day * 2, now() - day);
+    let future = root(now() + day, now() + day * 2);
+    let chain = Chain::new(issue(root_key, &past, &spiffe_spec()), vec![]);
+    let check = |anchors: &[&Certificate]| {
+        let anchors = TrustBundle::new(anchors.iter().map(|a| (*a).clone()).collect()).unwrap();
+        verify(&chain, &anchors, Purpose::Client, now())
+    };
+    let error = check(&[&past]).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the certificate of CA CN=root 0,O=podcert tests has expired"),
+        "{error}"
+    );
+    let error = check(&[&future]).unwrap_err().to_string();
+    assert!(error.contains("is not valid yet"), "{error}");
+    // A renewed certificate of the same CA beside the expired one is enough, in any order.
+    let renewed = root(now() - day, now() + day);
+    check(&[&past, &renewed]).unwrap();
+    check(&[&renewed, &past]).unwrap();
+}
+
+#[test]
+fn issuers_must_be_allowed_to_sign() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+    let usages = |usage| {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![usage];
+        params
+    };
+    let chain_of = |root_usage, ca_usage| {
+        let pem = key(KeyType::EcdsaP256, 0).to_pkcs8_pem().unwrap();
+        let root_key = KeyPair::from_pem(&pem).unwrap();
+        let root = usages(root_usage);
+        let root_certificate = root.self_signed(&root_key).unwrap();
+        let sub_key = KeyPair::generate().unwrap();
+        let mut ca = usages(ca_usage);
+        ca.distinguished_name.push(rcgen::DnType::CommonName, "sub");
+        let ca_certificate = ca
+            .signed_by(&sub_key, &Issuer::new(root, &root_key))
+            .unwrap();
+        let mut leaf = CertificateParams::new(vec!["a.b.svc".to_owned()]).unwrap();
+        leaf.distinguished_name
+            .push(rcgen::DnType::CommonName, "leaf");
+        let leaf = leaf
+            .signed_by(&KeyPair::generate().unwrap(), &Issuer::new(ca, &sub_key))
+            .unwrap();
+        let read = |certificate: rcgen::Certificate| {
+            Certificate::from_der(certificate.der().to_vec()).unwrap()
+        };
+        let chain = Chain::new(read(leaf), vec![read(ca_certificate)]);
+        (
+            chain,
+            TrustBundle::new(vec![read(root_certificate)]).unwrap(),
+        )
+    };
+    let (signs, not) = (KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign);
+    let check = |(chain, anchors): (Chain, TrustBundle)| {
+        verify(
+            &chain,
+            &anchors,
+            Purpose::Server(Some(&name("a.b.svc"))),
+            now(),
+        )
+    };
+    check(chain_of(signs, signs)).unwrap();
+    assert_eq!(check(chain_of(signs, not)), Err(VerifyError::MayNotSign));
+    assert_eq!(check(chain_of(not, signs)), Err(VerifyError::MayNotSign));
 }

@@ -147,6 +147,10 @@ fn refused() -> Vec<Case> {
             ..case("of another CA")
         },
         Case {
+            anchors: TrustBundle::new(vec![expired_root(&cas()[1].key)]).unwrap(),
+            ..case("below an expired root")
+        },
+        Case {
             chain: bare,
             ..case("without its intermediate")
         },
@@ -197,6 +201,20 @@ pub(crate) fn cas() -> &'static [Ca] {
             })
             .collect()
     })
+}
+
+/// The root of this key as it was until yesterday.
+fn expired_root(key: &PrivateKey) -> Certificate {
+    let validity = Validity::new(in_hours(-240), in_hours(-24)).unwrap();
+    let name = format!("Root {}", key.public_key().key_type());
+    ca::new_root(
+        key,
+        &CaSpec {
+            validity,
+            ..ca_spec(&name)
+        },
+    )
+    .unwrap()
 }
 
 fn ca_type(ca: &Ca) -> KeyType {

@@ -9,7 +9,6 @@
 //! with `PODCERT_REQUIRE_TOOLS=1` (as `.ci/run` sets it) they fail instead.
 
 #![allow(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
