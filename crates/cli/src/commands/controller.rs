@@ -1,0 +1,92 @@
+//! `podcert controller`: signs the certificates pods ask for, publishes what verifies them.
+//!
+//! A drop-in for meshtool's command of this name: its flags, their defaults and their spellings
+//! are taken; what it parsed and never used is parsed here too, and said to be without effect.
+
+mod flags;
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use podcert_controller::Controller;
+use podcert_runtime::api::{Connection, Options};
+use podcert_runtime::http::Listener;
+use podcert_runtime::{Jitter, SharedClock};
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::flags::Args;
+use self::flags::Listen;
+use crate::kubeconfig;
+
+/// Signs and publishes until `shutdown`.
+///
+/// While the API server cannot be reached or a pool file is missing it goes on, not ready.
+///
+/// # Errors
+/// When the flags make no sense, the kubeconfig cannot be used, or the health address not be
+/// listened on.
+pub(crate) async fn run(
+    args: Args,
+    clock: SharedClock,
+    shutdown: CancellationToken,
+) -> Result<ExitCode> {
+    let config = args.config()?;
+    args.say_what_has_no_effect();
+    let cluster = if args.in_cluster {
+        kube::Config::incluster().context(
+            "cannot use the service account of this pod (--in-cluster); outside a cluster use \
+             --kubeconfig",
+        )?
+    } else {
+        kubeconfig::config(args.kubeconfig.as_deref()).await?
+    };
+    let server = cluster.cluster_url.clone();
+    let listener = bind(&args.listen()?).await?;
+    let connection = Connection::from_config(cluster, Options::new(clock))?;
+
+    let signers: Vec<_> = config
+        .signers
+        .iter()
+        .map(|signer| signer.policy.signer.to_string())
+        .collect();
+    let mut registry = Registry::default();
+    let controller = Controller::new(config, connection, Jitter::from_process(), &mut registry)?;
+    tracing::info!(%server, signers = signers.join(" "), "controller starts");
+
+    let serving = listener.map(|listener| {
+        tracing::info!(
+            address = %listener.address(),
+            "serving /livez, /readyz and /metrics"
+        );
+        let health = controller.health().clone();
+        tokio::spawn(listener.serve(health, Arc::new(registry), shutdown.clone()))
+    });
+    controller.run(shutdown).await;
+    if let Some(serving) = serving {
+        serving.await.context("the health listener broke")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Binds the first address of those asked for that can be.
+async fn bind(listen: &Listen) -> Result<Option<Listener>> {
+    let addresses: &[SocketAddr] = match listen {
+        Listen::Nowhere => return Ok(None),
+        Listen::At(addresses) => addresses,
+    };
+    let mut refused = None;
+    for address in addresses {
+        match Listener::bind(*address).await {
+            Ok(listener) => return Ok(Some(listener)),
+            Err(error) => refused = Some((address, error)),
+        }
+    }
+    let (address, error) = refused.context("--listen names no address")?;
+    Err(error).with_context(|| {
+        format!(
+            "cannot listen on {address} for health and metrics; choose another with --listen, or \
+             none with --listen=''"
+        )
+    })
+}

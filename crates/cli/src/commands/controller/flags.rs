@@ -1,0 +1,358 @@
+//! The flags of `podcert controller`, and the configuration they make.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use podcert_controller::{Config, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer};
+use podcert_issuance::{
+    LifetimePolicy, NamePolicy, Policy, SignerName, UnknownAnnotations, Unprojected, service_dns,
+    spiffe,
+};
+use podcert_pki::{DnsName, TrustDomain};
+use podcert_resources::signers;
+
+use crate::go_flags::parse_bool;
+
+/// Sign the certificates pods ask for and publish the anchors that verify them.
+#[derive(Debug, clap::Args)]
+#[command(long_about = LONG_ABOUT, after_long_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Kubeconfig of the cluster [default: $KUBECONFIG, then ~/.kube/config]
+    #[arg(long, value_name = "FILE", help_heading = CLUSTER)]
+    pub(super) kubeconfig: Option<String>,
+
+    /// Use the service account of the pod this runs in
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", value_name = "BOOL",
+          value_parser = parse_bool, help_heading = CLUSTER)]
+    pub(super) in_cluster: bool,
+
+    /// Namespace of the pod this runs in, for Events about the controller itself
+    #[arg(long, default_value = "", value_name = "NAMESPACE", help_heading = CLUSTER)]
+    sharding_pod_namespace: String,
+
+    /// Name of that pod
+    #[arg(long, default_value = "", value_name = "NAME", help_heading = CLUSTER)]
+    sharding_pod_name: String,
+
+    /// UID of that pod
+    #[arg(long, default_value = "", value_name = "UID", help_heading = CLUSTER)]
+    sharding_pod_uid: String,
+
+    /// Taken for meshtool's sake: work is not shared between replicas yet, run one
+    #[arg(long, default_value = "", value_name = "NAME", help_heading = CLUSTER)]
+    sharding_application_name: String,
+
+    /// Sign for row-major.net/service-dns: serving certificates named after Services
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", value_name = "BOOL",
+          value_parser = parse_bool, help_heading = SERVICE_DNS)]
+    enable_service_dns_signer: bool,
+
+    /// CA pool of the service-dns signer
+    #[arg(long, default_value = "", value_name = "FILE", help_heading = SERVICE_DNS)]
+    service_dns_ca_pool: String,
+
+    /// Answer for this signer name instead
+    #[arg(long, default_value = signers::SERVICE_DNS, value_name = "DOMAIN/PATH",
+          help_heading = SERVICE_DNS)]
+    service_dns_signer_name: SignerName,
+
+    /// Also give each name with this cluster domain, such as cluster.local; repeatable
+    ///
+    /// A pod behind Service `web` of namespace `shop` gets `web.shop.svc`, and with this
+    /// `web.shop.svc.cluster.local` too.
+    #[arg(long, value_name = "DOMAIN", help_heading = SERVICE_DNS)]
+    service_dns_suffix: Vec<DnsName>,
+
+    /// Let service-dns certificates authenticate clients too, as meshtool's do
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", value_name = "BOOL",
+          value_parser = parse_bool, help_heading = SERVICE_DNS)]
+    service_dns_client_auth: bool,
+
+    /// Serve this service account's pods without a projection of the signer; repeatable
+    ///
+    /// For certificates asked for on a pod's behalf (Kubernetes 1.37's verb
+    /// request-serviceaccounts-podcertificate-signer).
+    #[arg(long, value_name = "NAMESPACE/SERVICEACCOUNT", value_parser = unprojected,
+          help_heading = SERVICE_DNS)]
+    service_dns_allow_unprojected: Vec<Unprojected>,
+
+    /// Sign for row-major.net/spiffe: certificates named after service accounts
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", value_name = "BOOL",
+          value_parser = parse_bool, help_heading = SPIFFE)]
+    enable_spiffe_signer: bool,
+
+    /// Trust domain of the SPIFFE IDs, such as cluster.local
+    #[arg(long, default_value = "", value_name = "TRUST DOMAIN", help_heading = SPIFFE)]
+    spiffe_trust_domain: String,
+
+    /// CA pool of the spiffe signer
+    #[arg(long, default_value = "", value_name = "FILE", help_heading = SPIFFE)]
+    spiffe_ca_pool: String,
+
+    /// Answer for this signer name instead
+    #[arg(long, default_value = signers::SPIFFE, value_name = "DOMAIN/PATH", help_heading = SPIFFE)]
+    spiffe_signer_name: SignerName,
+
+    /// Path of the SPIFFE IDs; both variables must stand in it, each as a whole segment
+    #[arg(long, default_value = "/ns/{namespace}/sa/{service-account}", value_name = "TEMPLATE",
+          help_heading = SPIFFE)]
+    spiffe_id_template: spiffe::IdTemplate,
+
+    /// Serve this service account's pods without a projection of the signer; repeatable
+    #[arg(long, value_name = "NAMESPACE/SERVICEACCOUNT", value_parser = unprojected,
+          help_heading = SPIFFE)]
+    spiffe_allow_unprojected: Vec<Unprojected>,
+
+    /// Taken for meshtool's sake, which never signed for row-major.net/pod-identity either
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", value_name = "BOOL",
+          value_parser = parse_bool)]
+    enable_pod_identity_signer: bool,
+
+    /// Taken for meshtool's sake, without effect
+    #[arg(long, default_value = "", value_name = "FILE")]
+    pod_identity_ca_pool: String,
+
+    /// Longest lifetime of a certificate, such as 24h; a request may ask for less
+    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = lifetime)]
+    max_lifetime: LifetimePolicy,
+
+    /// Deny requests with annotations the signer does not know, instead of ignoring those
+    ///
+    /// A denial is final for the pod: it gets no certificate until it is made anew.
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", value_name = "BOOL",
+          value_parser = parse_bool)]
+    strict_annotations: bool,
+
+    /// How many requests are answered at the same time
+    #[arg(long, default_value_t = default_concurrency(), value_name = "N")]
+    concurrency: NonZeroUsize,
+
+    /// Address for /livez, /readyz and /metrics; empty for none [default: port 8080 on all
+    /// addresses with --in-cluster, else a free port of 127.0.0.1, which is logged]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+}
+
+/// Where health and metrics are served.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Listen {
+    /// On the first of these that can be bound.
+    At(Vec<SocketAddr>),
+    /// Not at all.
+    Nowhere,
+}
+
+impl Args {
+    /// The controller these flags ask for.
+    ///
+    /// # Errors
+    /// Which flag is missing or wrong.
+    pub(super) fn config(&self) -> Result<Config> {
+        let mut signers = Vec::new();
+        if self.enable_service_dns_signer {
+            signers.push(self.service_dns()?);
+        }
+        if self.enable_spiffe_signer {
+            signers.push(self.spiffe()?);
+        }
+        if signers.is_empty() {
+            bail!(
+                "no signer is enabled: give --enable-service-dns-signer=true or \
+                 --enable-spiffe-signer=true"
+            );
+        }
+        let own_pod = (!self.sharding_pod_namespace.is_empty()
+            && !self.sharding_pod_name.is_empty())
+        .then(|| OwnPod {
+            namespace: self.sharding_pod_namespace.clone(),
+            name: self.sharding_pod_name.clone(),
+            uid: self.sharding_pod_uid.clone(),
+        });
+        let instance = match &own_pod {
+            Some(pod) => pod.name.clone(),
+            None => format!("podcert-{}", std::process::id()),
+        };
+        Ok(Config {
+            concurrency: self.concurrency.get(),
+            own_pod,
+            instance,
+            ..Config::new(signers)
+        })
+    }
+
+    /// Where health and metrics are to be served.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub(super) fn listen(&self) -> Result<Listen> {
+        let address = match self.listen.as_deref() {
+            Some("") => return Ok(Listen::Nowhere),
+            Some(address) => address,
+            // Both address families where there are both.
+            None if self.in_cluster => {
+                return Ok(Listen::At(vec![
+                    SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT),
+                    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT),
+                ]));
+            }
+            None => "127.0.0.1:0",
+        };
+        // As Go has it, no host is every host.
+        let address = match address.strip_prefix(':') {
+            Some(port) => format!("0.0.0.0:{port}"),
+            None => address.to_owned(),
+        };
+        let address = address.parse().with_context(|| {
+            format!("--listen {address:?} is no IP address and port, such as 127.0.0.1:8080")
+        })?;
+        Ok(Listen::At(vec![address]))
+    }
+
+    /// Warns of flags that meshtool took and that change nothing here.
+    pub(super) fn say_what_has_no_effect(&self) {
+        if self.enable_pod_identity_signer || !self.pod_identity_ca_pool.is_empty() {
+            tracing::warn!(
+                "the pod-identity signer does not exist yet: --enable-pod-identity-signer and \
+                 --pod-identity-ca-pool have no effect (nor had they in meshtool)"
+            );
+        }
+        if !self.sharding_application_name.is_empty() {
+            tracing::info!(
+                "replicas do not share work yet: run one replica; a second one would only be \
+                 refused its writes"
+            );
+        }
+    }
+
+    fn service_dns(&self) -> Result<Signer> {
+        if self.service_dns_ca_pool.is_empty() {
+            bail!("--service-dns-ca-pool must be set");
+        }
+        let names = service_dns::Policy::with_suffixes(self.service_dns_suffix.iter().cloned())
+            .context("--service-dns-suffix cannot be used")?;
+        let names = if self.service_dns_client_auth {
+            names.with_client_auth()
+        } else {
+            names
+        };
+        Ok(self.signer(
+            &self.service_dns_signer_name,
+            NamePolicy::ServiceDns(names),
+            &self.service_dns_allow_unprojected,
+            &self.service_dns_ca_pool,
+        ))
+    }
+
+    fn spiffe(&self) -> Result<Signer> {
+        if self.spiffe_trust_domain.is_empty() {
+            bail!("--spiffe-trust-domain must be set");
+        }
+        let trust_domain: TrustDomain = self.spiffe_trust_domain.parse().with_context(|| {
+            format!(
+                "--spiffe-trust-domain {:?} is no trust domain",
+                self.spiffe_trust_domain
+            )
+        })?;
+        if self.spiffe_ca_pool.is_empty() {
+            bail!("--spiffe-ca-pool must be set");
+        }
+        let names = spiffe::Policy::new(trust_domain, self.spiffe_id_template.clone())
+            .context("--spiffe-id-template cannot be used")?;
+        Ok(self.signer(
+            &self.spiffe_signer_name,
+            NamePolicy::Spiffe(names),
+            &self.spiffe_allow_unprojected,
+            &self.spiffe_ca_pool,
+        ))
+    }
+
+    fn signer(
+        &self,
+        name: &SignerName,
+        names: NamePolicy,
+        unprojected: &[Unprojected],
+        pool: &str,
+    ) -> Signer {
+        let policy = Policy {
+            lifetime: self.max_lifetime.clone(),
+            unknown_annotations: if self.strict_annotations {
+                UnknownAnnotations::Deny
+            } else {
+                UnknownAnnotations::Ignore
+            },
+            unprojected: unprojected.to_vec(),
+            ..Policy::new(name.clone(), names)
+        };
+        Signer {
+            policy,
+            pool: PoolSource::file(pool),
+        }
+    }
+}
+
+fn default_concurrency() -> NonZeroUsize {
+    NonZeroUsize::new(DEFAULT_CONCURRENCY).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn lifetime(text: &str) -> Result<LifetimePolicy, String> {
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|error| format!("{error}; expected something like 24h"))?;
+    let duration = Duration::try_from(duration).map_err(|_| "it is negative".to_owned())?;
+    LifetimePolicy::with_max_lifetime(duration).map_err(|error| error.to_string())
+}
+
+fn unprojected(text: &str) -> Result<Unprojected, String> {
+    match text.split_once('/') {
+        Some((namespace, account))
+            if !namespace.is_empty() && !account.is_empty() && !account.contains('/') =>
+        {
+            Ok(Unprojected {
+                namespace: namespace.to_owned(),
+                service_account: account.to_owned(),
+            })
+        }
+        _ => Err("expected NAMESPACE/SERVICEACCOUNT".to_owned()),
+    }
+}
+
+const CLUSTER: &str = "Cluster";
+const SERVICE_DNS: &str = "Signer service-dns";
+const SPIFFE: &str = "Signer spiffe";
+const DEFAULT_PORT: u16 = 8080;
+
+const LONG_ABOUT: &str = "\
+Sign the certificates pods ask for and publish the anchors that verify them.
+
+Pods ask with a podCertificate projection; the kubelet turns it into a PodCertificateRequest. This
+command watches the requests for its signers, compares each with the pod it is for, and answers
+it with one write. The roots of each signer's CA pool are kept in a ClusterTrustBundle, which
+other pods mount. Pool files are followed: a new one is used without a restart, a bad new one is
+reported and the last good one goes on signing.";
+
+const AFTER_HELP: &str = "\
+Every flag of meshtool's controller is taken with its default; booleans may be given bare, or with
+= and any of Go's spellings.
+
+What a request waits for is told by an Event on its pod, and by podcert_requests_waiting in
+/metrics. /readyz says in words what is missing: a pool file, a list from the API server, a bundle.
+
+EXAMPLE
+  podcert controller --enable-spiffe-signer --spiffe-trust-domain cluster.local \\
+      --spiffe-ca-pool spiffe-pool.json
+
+EXIT CODES
+  0  ended by SIGTERM or SIGINT
+  1  could not start; the message says why
+  2  wrong usage";
+
+#[cfg(test)]
+mod tests;

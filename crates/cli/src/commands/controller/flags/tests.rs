@@ -1,0 +1,156 @@
+use clap::Parser as _;
+
+use super::*;
+
+#[derive(Debug, clap::Parser)]
+struct Command {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn parse(words: &[&str]) -> Result<Args, String> {
+    let words = std::iter::once("controller").chain(words.iter().copied());
+    Command::try_parse_from(words)
+        .map(|command| command.args)
+        .map_err(|error| error.to_string())
+}
+
+/// The command of meshtool's own Deployment.
+const MESHTOOL: &[&str] = &[
+    "--in-cluster=true",
+    "--sharding-pod-namespace=mesh-controller",
+    "--sharding-pod-name=mesh-controller-abc",
+    "--sharding-pod-uid=u",
+    "--sharding-application-name=mesh-controller",
+    "--enable-service-dns-signer=true",
+    "--service-dns-ca-pool=/run/ca-state/service-dns-pool.json",
+    "--enable-spiffe-signer=true",
+    "--spiffe-trust-domain=cluster.local",
+    "--spiffe-ca-pool=/run/ca-state/spiffe-pool.json",
+];
+
+#[test]
+fn meshtools_command_line_works_as_it_is() {
+    let args = parse(MESHTOOL).unwrap();
+    let config = args.config().unwrap();
+    let names: Vec<_> = config
+        .signers
+        .iter()
+        .map(|s| s.policy.signer.as_str())
+        .collect();
+    assert_eq!(names, ["row-major.net/service-dns", "row-major.net/spiffe"]);
+    assert_eq!(config.own_pod.unwrap().name, "mesh-controller-abc");
+    assert_eq!(config.instance, "mesh-controller-abc");
+    let policy = &config.signers[0].policy;
+    assert_eq!(policy.unknown_annotations, UnknownAnnotations::Ignore);
+    assert_eq!(policy.lifetime.max_lifetime(), Duration::from_secs(86_400));
+    let Listen::At(addresses) = args.listen().unwrap() else {
+        panic!()
+    };
+    assert!(addresses.iter().all(|address| address.port() == 8080));
+}
+
+#[test]
+fn booleans_are_gos() {
+    for (word, enabled) in [
+        ("--enable-spiffe-signer", true),
+        ("--enable-spiffe-signer=1", true),
+        ("--enable-spiffe-signer=T", true),
+        ("--enable-spiffe-signer=F", false),
+    ] {
+        assert_eq!(
+            parse(&[word]).unwrap().enable_spiffe_signer,
+            enabled,
+            "{word}"
+        );
+    }
+    assert!(parse(&["--enable-spiffe-signer=yes"]).is_err());
+    assert!(parse(&["--enable-spiffe-signer", "true"]).is_err());
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let problem = |words: &[&str]| parse(words).unwrap().config().unwrap_err().to_string();
+    assert!(problem(&[]).contains("no signer is enabled"));
+    assert_eq!(
+        problem(&["--enable-spiffe-signer"]),
+        "--spiffe-trust-domain must be set"
+    );
+    assert_eq!(
+        problem(&["--enable-spiffe-signer", "--spiffe-trust-domain=td"]),
+        "--spiffe-ca-pool must be set"
+    );
+    assert!(
+        problem(&[
+            "--enable-spiffe-signer",
+            "--spiffe-trust-domain=Not A Domain"
+        ])
+        .contains("Not A Domain")
+    );
+    assert_eq!(
+        problem(&["--enable-service-dns-signer"]),
+        "--service-dns-ca-pool must be set"
+    );
+}
+
+#[test]
+fn values_are_checked_where_they_are_given() {
+    for words in [
+        "--service-dns-suffix=Not_A_Name",
+        "--spiffe-id-template=/ns/{namespace}",
+        "--spiffe-signer-name=noslash",
+        "--max-lifetime=10m",
+        "--max-lifetime=92000h",
+        "--max-lifetime=soon",
+        "--concurrency=0",
+        "--spiffe-allow-unprojected=default",
+    ] {
+        let error = parse(&[words]).unwrap_err();
+        let flag = words.split('=').next().unwrap();
+        assert!(error.contains(flag), "{words}: {error}");
+    }
+}
+
+#[test]
+fn our_own_flags_reach_the_policies() {
+    let mut words = MESHTOOL.to_vec();
+    words.extend([
+        "--service-dns-suffix=cluster.local",
+        "--service-dns-suffix=example.com",
+        "--service-dns-client-auth",
+        "--service-dns-signer-name=certs.example.com/web",
+        "--spiffe-allow-unprojected=shop/web",
+        "--strict-annotations",
+        "--max-lifetime=6h",
+        "--concurrency=4",
+        "--listen=",
+    ]);
+    let args = parse(&words).unwrap();
+    assert_eq!(args.listen().unwrap(), Listen::Nowhere);
+    let config = args.config().unwrap();
+    assert_eq!(config.concurrency, 4);
+    let policy = &config.signers[0].policy;
+    assert_eq!(policy.signer.as_str(), "certs.example.com/web");
+    assert_eq!(
+        policy.lifetime.max_lifetime(),
+        Duration::from_secs(6 * 3600)
+    );
+    assert_eq!(policy.unknown_annotations, UnknownAnnotations::Deny);
+    let NamePolicy::ServiceDns(names) = &policy.names else {
+        panic!()
+    };
+    assert_eq!(names.suffixes().len(), 2);
+    assert!(names.ext_key_usages().client_auth);
+    assert_eq!(config.signers[1].policy.unprojected.len(), 1);
+}
+
+#[test]
+fn addresses_to_listen_on() {
+    let listen = |words: &[&str]| parse(words).unwrap().listen();
+    let at = |text: &str| Listen::At(vec![text.parse().unwrap()]);
+    assert_eq!(listen(&[]).unwrap(), at("127.0.0.1:0"));
+    assert_eq!(listen(&["--listen=:9090"]).unwrap(), at("0.0.0.0:9090"));
+    assert_eq!(listen(&["--listen=[::1]:9090"]).unwrap(), at("[::1]:9090"));
+    let error = listen(&["--listen=localhost"]).unwrap_err();
+    assert!(error.to_string().contains("localhost"), "{error}");
+}
