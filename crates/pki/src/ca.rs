@@ -13,7 +13,7 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIden
 
 use crate::{
     Certificate, IssueError, PrivateKey, PublicKey, Serial, Validity, asn1,
-    leaf::{Critical, Tbs, authority_key_id, extension},
+    issuer::{Critical, Tbs, authority_key_id, extension},
 };
 
 /// What a CA's certificate shall say beside its key.

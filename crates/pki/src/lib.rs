@@ -7,8 +7,8 @@
 //! - `keys`: [`PublicKey`] and [`PrivateKey`] over aws-lc-rs, the one provider.
 //! - `csr`: [`CertificationRequest`], of which only the key counts.
 //! - `certificate`: [`Certificate`], a parsed certificate that keeps its exact bytes.
-//! - `leaf`: [`LeafSpec`] (what issuance decides) and [`IssuerContext`] (which turns it into
-//!   bytes to be signed; the signature may come from far away).
+//! - `leaf`: [`LeafSpec`], what issuance decides; `issuer`: [`IssuerContext`], which turns it
+//!   into bytes to be signed (the signature may come from far away).
 //! - [`ca`]: root and intermediate certificates.
 //! - `chain`, `bundle`: [`Chain`], [`TrustBundle`], [`CredentialBundle`] as PEM, both ways.
 //! - [`check`]: the structural look at a leaf that was just signed.
@@ -25,6 +25,7 @@ pub mod check;
 mod csr;
 #[cfg(test)]
 mod fixtures;
+mod issuer;
 mod keys;
 mod leaf;
 mod names;
@@ -36,11 +37,9 @@ pub use crate::{
     certificate::{Certificate, CertificateError, DistinguishedName, KeyUsages},
     chain::{Chain, ChainError},
     csr::{CertificationRequest, CsrError, empty_csr},
+    issuer::{IssueError, IssuerContext, Serial, TbsCertificate},
     keys::{KeyError, KeyType, PrivateKey, PublicKey, SignatureAlgorithm, UnsupportedKey},
-    leaf::{
-        ExtKeyUsages, IssueError, IssuerContext, LeafNames, LeafSpec, Serial, SpecError,
-        TbsCertificate, Validity,
-    },
+    leaf::{ExtKeyUsages, LeafNames, LeafSpec, SpecError, Validity},
     names::{DnsName, NameError, SpiffeId, TrustDomain},
     pem::PemError,
 };
