@@ -1,5 +1,7 @@
 //! What the tests of this crate share.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+pub mod certificates;
 
 use std::sync::Arc;
 
