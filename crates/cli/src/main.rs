@@ -1,2 +1,155 @@
-//! The podcert command.
-fn main() {}
+//! The `podcert` command: parses the command line, sets up logging, the clock and the shutdown
+//! token, and calls the subcommand. Each subcommand is a file in [`commands`].
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 for success, 1
+//! for failure, 2 for wrong usage; a command that has others says so in its `--help`.
+
+mod commands;
+mod go_flags;
+mod host;
+mod kubeconfig;
+mod output;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand, ValueEnum};
+use podcert_runtime::{SharedClock, SystemClock, shutdown};
+use tracing_subscriber::EnvFilter;
+
+use crate::commands::{controller, demo, demo_server, https_client, make_ca_pool_secret, sandbox};
+use crate::host::Host;
+
+/// Workload certificates for Kubernetes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "podcert",
+    version,
+    about = "Workload certificates for Kubernetes: every pod its own short-lived certificate",
+    after_help = "See it work on this machine, without a cluster: podcert demo\n\n\
+        Exit codes: 0 success, 1 failure, 2 wrong usage. A boolean flag takes its value with `=`, \
+        and -flag means --flag, as meshtool has it.",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    args_override_self = true
+)]
+struct Cli {
+    /// What to log, such as info, debug or podcert_controller=debug
+    #[arg(
+        long,
+        global = true,
+        env = "PODCERT_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    log: String,
+
+    /// How to log
+    #[arg(
+        long,
+        global = true,
+        env = "PODCERT_LOG_FORMAT",
+        value_enum,
+        default_value = "text"
+    )]
+    log_format: LogFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// One line per event, for people
+    Text,
+    /// One JSON object per event
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch pods get certificates and talk over them: no cluster, no root
+    Demo(demo::Args),
+    /// Run the signing controller
+    Controller(controller::Args),
+    /// Make a new secret that contains a CA pool to be used by a signing controller
+    MakeCaPoolSecret(make_ca_pool_secret::Args),
+    /// Run an HTTP server that supports standard and mutual TLS
+    DemoServer(demo_server::Args),
+    /// Run an HTTPS client that polls a server
+    HttpsClient(https_client::Args),
+    /// A cluster on a laptop (so far only what the demo needs)
+    #[command(hide = true)]
+    Sandbox(sandbox::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = parse(std::env::args_os());
+    match enter(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nothing is left to do if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Parses a command line; wrong usage and requests for help end the process as clap has it.
+fn parse(argv: impl IntoIterator<Item = OsString>) -> Cli {
+    Cli::parse_from(go_flags::normalize(argv))
+}
+
+/// Becomes a sandbox pod where the command line says so, then runs the command.
+fn enter(cli: Cli) -> Result<ExitCode> {
+    let Command::Sandbox(sandbox::Args {
+        command: sandbox::Command::ExecPod(pod),
+    }) = cli.command
+    else {
+        return start(cli.log, cli.log_format, cli.command, Host::Real);
+    };
+    // Before any other thread: what the pod gives up, its threads inherit.
+    let (host, argv) = pod.enter()?;
+    let inner = parse(argv);
+    start(cli.log, cli.log_format, inner.command, host)
+}
+
+fn start(log: String, format: LogFormat, command: Command, host: Host) -> Result<ExitCode> {
+    start_logging(&log, format)?;
+    // One thread drives everything: what podcert waits for is the network, and wake-ups across
+    // threads are what costs. Work that takes long goes to tokio's blocking threads.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    runtime.block_on(run(command, &host))
+}
+
+async fn run(command: Command, host: &Host) -> Result<ExitCode> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let shutdown = shutdown::signal().context("cannot listen for signals")?;
+    match command {
+        Command::Controller(args) => controller::run(args, clock, shutdown).await,
+        Command::Demo(args) => demo::run(args, clock, shutdown).await,
+        Command::DemoServer(args) => demo_server::run(args, host, clock, shutdown).await,
+        Command::HttpsClient(args) => https_client::run(args, host, clock, shutdown).await,
+        Command::MakeCaPoolSecret(args) => make_ca_pool_secret::run(args, clock.as_ref()).await,
+        Command::Sandbox(_) => anyhow::bail!("a sandbox pod cannot hold another"),
+    }
+}
+
+fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?}"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_target(false).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! Which cluster a command talks to: `--kubeconfig`, else `$KUBECONFIG`, else `~/.kube/config`.
+
+use anyhow::{Context as _, Result};
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+/// The configuration of the cluster that `path` names, or of the default one.
+///
+/// # Errors
+/// When the file is missing or cannot be used; the message names the file.
+pub(crate) async fn config(path: Option<&str>) -> Result<Config> {
+    let options = KubeConfigOptions::default();
+    match path.filter(|path| !path.is_empty()) {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path)
+                .with_context(|| format!("cannot read kubeconfig {path}"))?;
+            Config::from_custom_kubeconfig(file, &options)
+                .await
+                .with_context(|| format!("cannot use kubeconfig {path}"))
+        }
+        None => Config::from_kubeconfig(&options)
+            .await
+            .context("cannot use the default kubeconfig ($KUBECONFIG or ~/.kube/config); name one with --kubeconfig"),
+    }
+}
+
+/// A client for a short command: kube's own retries serve it well.
+///
+/// # Errors
+/// As [`config`], or when the credentials cannot be used.
+pub(crate) async fn client(path: Option<&str>) -> Result<kube::Client> {
+    kube::Client::try_from(config(path).await?).context("cannot make a client of the kubeconfig")
+}
