@@ -29,6 +29,8 @@ mod lifetime;
 mod policy;
 mod request;
 mod signer_name;
+#[cfg(test)]
+mod testing;
 
 pub mod service_dns;
 pub mod spiffe;

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use podcert_pki::{DnsName, ExtKeyUsages, NameError};
+use podcert_pki::{DnsName, ExtKeyUsages};
 
 use crate::{
     Denial, DenialReason, Facts, Note, NoteReason, PodFacts, Request, ServiceFacts, ServiceKind,
@@ -140,7 +140,7 @@ impl<'a> WantedServices<'a> {
             return Ok(Self::All);
         };
         let names = value.split(',').map(str::trim).collect::<BTreeSet<_>>();
-        match names.iter().find(|name| !is_service_name(name)) {
+        match names.iter().find(|name| !is_label(name)) {
             None => Ok(Self::Only(names)),
             Some(name) => Err(Denial {
                 reason: DenialReason::InvalidUnverifiedUserAnnotations,
@@ -201,10 +201,10 @@ pub(crate) fn names(
     let mut left_out = None;
     let selecting = services.len();
     for service in services {
-        if let Err(problem) = push_names(&mut names, service, namespace, policy) {
+        if let Err(NotADnsName) = push_names(&mut names, service, namespace, policy) {
             left_out = Some(format!(
-                "Service {namespace}/{} selects the pod, but its name cannot stand in a \
-                 certificate: {problem}",
+                "Service {namespace}/{} selects the pod, but its name is no DNS name and cannot \
+                 stand in a certificate",
                 service.name
             ));
         }
@@ -242,11 +242,16 @@ fn push_names(
     service: &ServiceFacts,
     namespace: &str,
     policy: &Policy,
-) -> Result<(), NameError> {
-    let plain = format!("{}.{namespace}.svc", service.name).parse::<DnsName>()?;
+) -> Result<(), NotADnsName> {
+    // Each is one label, or two Services could share a name.
+    if !is_label(&service.name) || !is_label(namespace) {
+        return Err(NotADnsName);
+    }
+    let name = |text: String| text.parse::<DnsName>().map_err(|_| NotADnsName);
+    let plain = name(format!("{}.{namespace}.svc", service.name))?;
     let before = names.len();
     for suffix in &policy.suffixes {
-        match format!("{plain}.{suffix}").parse() {
+        match name(format!("{plain}.{suffix}")) {
             Ok(name) => names.push(name),
             Err(error) => {
                 names.truncate(before);
@@ -257,6 +262,9 @@ fn push_names(
     names.push(plain);
     Ok(())
 }
+
+/// A Service or namespace whose name is no DNS label.
+struct NotADnsName;
 
 fn too_many(request: &Request, services: usize, names: usize, limit: usize) -> Wait {
     Wait::new(
@@ -296,7 +304,7 @@ fn requested_but_missing(request: &Request, name: &str, facts: &dyn Facts) -> Wa
 }
 
 /// A DNS-1123 label: what Kubernetes accepts as the name of a Service.
-fn is_service_name(name: &str) -> bool {
+fn is_label(name: &str) -> bool {
     let alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = name.as_bytes();
     bytes.len() <= 63

@@ -3,6 +3,8 @@
 //! Both are verified by the API server and compared with the live pod. Labels and annotations are
 //! whatever the author of a pod writes, so no template can refer to them.
 
+use std::fmt;
+
 use podcert_pki::{ExtKeyUsages, SpiffeId, TrustDomain};
 
 use crate::{Request, Wait, WaitReason, Wake};
@@ -51,22 +53,28 @@ impl Policy {
 }
 
 /// The ID a request is for.
+///
+/// The API server lets no name pass that could fail here. Should one come all the same, nothing in
+/// the cluster could cure it.
 pub(crate) fn id(policy: &Policy, request: &Request) -> Result<SpiffeId, Wait> {
-    let path = policy
-        .template
-        .path(&request.namespace, &request.service_account_name);
-    // The API server lets no name pass that could fail here; were it to, nothing in the cluster
-    // could cure it.
-    SpiffeId::new(&policy.trust_domain, &path).map_err(|error| {
+    let Request {
+        namespace,
+        service_account_name: name,
+        ..
+    } = request;
+    let unusable = |problem: &dyn fmt::Display| {
         Wait::new(
             WaitReason::UnusableName,
             Wake::Restart,
-            format!(
-                "service account {}/{} has no SPIFFE ID: {error}",
-                request.namespace, request.service_account_name
-            ),
+            format!("service account {namespace}/{name} has no SPIFFE ID: {problem}"),
         )
-    })
+    };
+    // Each variable is one segment, or two accounts could share an ID.
+    if namespace.contains('/') || name.contains('/') {
+        return Err(unusable(&"a name holds a slash"));
+    }
+    let path = policy.template.path(namespace, name);
+    SpiffeId::new(&policy.trust_domain, &path).map_err(|error| unusable(&error))
 }
 
 /// What implementations must support, and none should exceed.

@@ -80,6 +80,15 @@ pub fn check(
             });
         }
     }
+    check_times(status, request.max_expiration, now)
+}
+
+/// The rules that need neither the chain nor the request's key.
+pub(crate) fn check_times(
+    status: &IssuedStatus<'_>,
+    max_expiration: Duration,
+    now: Timestamp,
+) -> Result<(), StatusRuleViolation> {
     let difference = now.duration_since(status.not_before).unsigned_abs();
     if difference >= MAX_CLOCK_DIFFERENCE {
         return Err(StatusRuleViolation::NotBeforeFarFromNow {
@@ -88,10 +97,10 @@ pub fn check(
         });
     }
     let lifetime = status.not_after.duration_since(status.not_before);
-    if lifetime < signed(MIN_LIFETIME) || lifetime > signed(request.max_expiration) {
+    if lifetime < signed(MIN_LIFETIME) || lifetime > signed(max_expiration) {
         return Err(StatusRuleViolation::Lifetime {
             lifetime,
-            max: request.max_expiration,
+            max: max_expiration,
         });
     }
     let early = status.begin_refresh_at.duration_since(status.not_before);
@@ -147,7 +156,7 @@ pub enum StatusRuleViolation {
         now: Timestamp,
     },
     /// Less than an hour, or more than the request allows.
-    #[error("the lifetime of {lifetime} is not between 1 hour and the requested {max:?}")]
+    #[error("the lifetime of {lifetime:#} is not between 1 hour and the requested {max:?}")]
     Lifetime {
         /// From notBefore to notAfter.
         lifetime: SignedDuration,
