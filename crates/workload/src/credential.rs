@@ -128,10 +128,10 @@ pub enum CredentialError {
     #[error(transparent)]
     Bundle(podcert_pki::CredentialError),
     /// No certificate follows the key.
-    #[error("had no certificates")]
+    #[error("credential bundle had no certificates")]
     NoCertificates,
     /// The text does not begin with a private key.
-    #[error("had no private key")]
+    #[error("credential bundle had no private key")]
     NoPrivateKey,
     /// TLS cannot use the key or the chain.
     #[error(transparent)]

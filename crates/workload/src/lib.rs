@@ -28,7 +28,7 @@ pub use crate::{
     clock::Clock,
     credential::{Anchors, AnchorsError, Credential, CredentialError},
     peer::PeerError,
-    source::{AnchorSource, CredentialSource, Snapshot, Source, SourceError},
+    source::{AnchorSource, CredentialSource, Snapshot, Source, SourceError, in_words},
     tls::{
         ClientAuth, ClientStream, ClientTls, Resumption, ServerStream, ServerTls, TlsError,
         Unusable,

@@ -27,7 +27,7 @@ pub enum PeerError {
     NotSvid(#[source] SvidError),
 }
 
-/// The SPIFFE ID that a chain of certificates, leaf first, proves under `anchors` at `at`.
+/// The SPIFFE ID that a chain of DER certificates, leaf first, proves under `anchors` at `at`.
 ///
 /// The chain must be valid for client or for server authentication: the X509-SVID profile asks
 /// for both in a leaf that restricts its usage at all, and meshtool, which looked for server
@@ -37,7 +37,7 @@ pub enum PeerError {
 /// # Errors
 /// [`PeerError`], in this order: no certificate, unreadable, unverified, no SPIFFE identity.
 pub fn spiffe_id(
-    presented: &[CertificateDer<'_>],
+    presented: &[impl AsRef<[u8]>],
     anchors: &Anchors,
     at: Timestamp,
 ) -> Result<SpiffeId, PeerError> {

@@ -308,8 +308,8 @@ impl<T> State<T> {
     }
 }
 
-/// An error and what caused it, in one line.
-pub(crate) fn in_words(error: &dyn StdError) -> String {
+/// An error and what caused it, in one line: for logs and people.
+pub fn in_words(error: &dyn StdError) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -104,6 +104,12 @@ pub enum TlsError {
         /// What is wrong with its files.
         cause: Option<SourceError>,
     },
+    /// What the server is to be verified as is no name a certificate can have.
+    #[error("{name:?} is neither a DNS name nor an IP address")]
+    ServerName {
+        /// The name.
+        name: String,
+    },
 }
 
 /// A key, chain or anchor that is well formed and that rustls cannot use.
@@ -206,20 +212,23 @@ impl ClientTls {
     /// address.
     ///
     /// # Errors
-    /// [`TlsError::NotReady`] while a source holds nothing, [`TlsError::Handshake`].
+    /// [`TlsError::NotReady`] while a source holds nothing, [`TlsError::ServerName`],
+    /// [`TlsError::Handshake`].
     ///
     /// # Cancel safety
     /// Dropping the future drops the connection.
-    pub async fn connect<IO>(
-        &self,
-        server: ServerName<'static>,
-        io: IO,
-    ) -> Result<ClientStream<IO>, TlsError>
+    pub async fn connect<IO>(&self, server: &str, io: IO) -> Result<ClientStream<IO>, TlsError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let connector = TlsConnector::from(self.current()?);
-        connector.connect(server, io).await.map_err(handshake_error)
+        let name = ServerName::try_from(server).map_err(|_invalid| TlsError::ServerName {
+            name: server.to_owned(),
+        })?;
+        connector
+            .connect(name.to_owned(), io)
+            .await
+            .map_err(handshake_error)
     }
 }
 
