@@ -8,7 +8,6 @@
 mod poll;
 mod target;
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::poll::{Outcome, Poll};
 use self::target::Target;
 use crate::host::Host;
+use crate::output;
 
 /// The flags of `https-client`.
 #[derive(Debug, clap::Args)]
@@ -77,12 +77,7 @@ pub(crate) async fn run(
     clock: SharedClock,
     shutdown: CancellationToken,
 ) -> Result<ExitCode> {
-    let tell = |poll: &Poll| {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{poll}")
-            .and_then(|()| out.flush())
-            .context("cannot write to standard output")
-    };
+    let tell = |poll: &Poll| output::text(&poll.to_string());
     let failures = poll_all(args, host, clock, shutdown, tell).await?;
     Ok(if failures == 0 {
         ExitCode::SUCCESS
