@@ -7,6 +7,9 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// A SPIFFE trust domain (SPIFFE-ID §2.1): 1 to 255 of `a-z 0-9 . - _`.
+///
+/// One thing the standard allows is refused: a dot at either end or two in a row. Go's
+/// crypto/x509, and so kube-apiserver, cannot read a certificate with such a host in its URI.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TrustDomain(Arc<str>);
 
@@ -135,6 +138,8 @@ impl FromStr for TrustDomain {
                 found,
                 allowed: "a-z, 0-9, '.', '-' and '_'",
             }
+        } else if text.split('.').any(str::is_empty) {
+            Problem::EmptyLabel
         } else {
             return Ok(Self(text.into()));
         };

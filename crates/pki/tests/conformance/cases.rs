@@ -84,9 +84,37 @@ pub(crate) fn table() -> &'static [Case] {
                 }
             }
         }
+        cases.extend(longest_names());
         cases.extend(refused());
         cases
     })
+}
+
+/// Names at the limits of their standards.
+fn longest_names() -> Vec<Case> {
+    let label = "l".repeat(63);
+    let dns: DnsName = format!("{label}.{label}.{label}.{}", "x".repeat(61))
+        .parse()
+        .unwrap();
+    let domain = format!("{label}_{label}.{label}-{}", "x".repeat(63));
+    let id = format!("spiffe://{domain}/{}", "p".repeat(2048 - 9 - 255 - 1));
+    assert_eq!((domain.len(), id.len()), (255, 2048));
+    let case = |name: &str, spec: &LeafSpec, server| Case {
+        name: name.to_owned(),
+        chain: Chain::new(issue(&cas()[0].key, &cas()[0].root, spec), vec![]),
+        anchors: TrustBundle::new(vec![cas()[0].root.clone()]).unwrap(),
+        server,
+        at: now(),
+        valid: true,
+    };
+    let names = LeafNames::Dns(vec![dns.clone()]);
+    let server = spec(KeyType::EcdsaP256, names, ExtKeyUsages::SERVER);
+    let id = LeafNames::Spiffe(id.parse().unwrap());
+    let workload = spec(KeyType::EcdsaP256, id, ExtKeyUsages::SERVER_AND_CLIENT);
+    vec![
+        case("a DNS name of 253 bytes", &server, Some(Some(dns))),
+        case("a SPIFFE ID of 2048 bytes", &workload, None),
+    ]
 }
 
 /// What must be refused by everyone; each differs from a good case in one thing.
