@@ -89,7 +89,7 @@ impl<T: Send + Sync + 'static> Source<T> {
         let mut next = {
             let paths = Arc::clone(&paths);
             move |state: &mut State<T>, reading: &Reading| {
-                state.advance(&paths, reading, &mut parse)
+                state.advance(&paths, reading, &mut parse);
             }
         };
         let mut first = State {

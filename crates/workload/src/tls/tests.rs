@@ -39,7 +39,7 @@ async fn call(server: &ServerTls, client: &ClientTls) -> Result<Seen, (String, S
     };
     let ask = async {
         let mut stream = client
-            .connect(name, near)
+            .connect(SERVER, near)
             .await
             .map_err(|error| error.to_string())?;
         stream
