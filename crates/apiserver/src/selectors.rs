@@ -323,14 +323,6 @@ impl FieldSelector {
         Ok(Self(terms))
     }
 
-    /// The name that `metadata.name=...` asks for.
-    pub(crate) fn exact_name(&self) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|term| term.path == "metadata.name" && term.wanted == Wanted::Equal)
-            .map(|term| term.value.as_str())
-    }
-
     fn matches(&self, object: &Stored) -> bool {
         self.0.iter().all(|term| {
             let actual = field(object, &term.path);

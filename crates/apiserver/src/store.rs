@@ -182,11 +182,6 @@ impl Store {
         self.lock().table(kind)?.objects.get(key).cloned()
     }
 
-    /// How many objects of a kind there are.
-    pub(crate) fn count(&self, kind: &Kind) -> usize {
-        self.lock().table(kind).map_or(0, |table| table.objects.len())
-    }
-
     /// Writes an object if what it replaces is still as expected.
     pub(crate) fn put(
         &self,
