@@ -29,7 +29,7 @@ mod report;
 mod sandbox;
 mod state_dir;
 
-pub use podcert_apiserver::User;
+pub use podcert_apiserver::{Stats, User, Verb};
 
 pub use crate::apply::{Applied, ApplyError, Change};
 pub use crate::containers::{Exit, Launch, PodRunner, StopSignal};

@@ -58,7 +58,7 @@ impl Events {
         let namespace = pod.namespace().unwrap_or_default();
         let event = Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{}.", pod.name_any())),
+                generate_name: Some(format!("{}-", pod.name_any())),
                 namespace: Some(namespace.clone()),
                 ..ObjectMeta::default()
             },

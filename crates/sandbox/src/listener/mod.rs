@@ -299,6 +299,3 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, door: Arc<Door>) {
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const CONNECTIONS: usize = 512;
 const HANDSHAKE: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests;
