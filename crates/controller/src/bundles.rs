@@ -35,6 +35,7 @@ pub(crate) async fn keep(
     context: Context,
     index: usize,
     signer: Signer,
+    check: Check,
     mut pool: watch::Receiver<Option<Arc<Authority>>>,
     ready_to_sign: mpsc::Sender<Ready>,
 ) {
@@ -49,7 +50,7 @@ pub(crate) async fn keep(
         context: &context,
         index,
         api: api.clone(),
-        check: context.health.check(format!("bundle {name}")),
+        check,
         name: name.clone(),
         observed: Observation::Unknown,
         desired: None,

@@ -32,8 +32,8 @@ mod watching;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use podcert_resources::event::pod_reference;
-use podcert_runtime::{Health, Jitter, api::Connection};
+use podcert_resources::{bundle, event::pod_reference};
+use podcert_runtime::{Check, Health, Jitter, api::Connection};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -49,6 +49,15 @@ pub struct Controller {
     jitter: Jitter,
     metrics: Metrics,
     health: Health,
+    checks: Checks,
+}
+
+/// The readiness of a controller, part by part. All of it is there from the beginning, so that
+/// one that has not started yet is not ready.
+#[derive(Debug)]
+struct Checks {
+    watches: requests::Checks,
+    signers: Vec<(Check, Check)>,
 }
 
 /// What the tasks of a controller share.
@@ -57,7 +66,6 @@ pub(crate) struct Context {
     pub(crate) connection: Connection,
     pub(crate) jitter: Jitter,
     pub(crate) metrics: Metrics,
-    pub(crate) health: Health,
     pub(crate) recorder: Recorder,
     pub(crate) own_pod: Option<Arc<ObjectReference>>,
     pub(crate) shutdown: CancellationToken,
@@ -84,12 +92,27 @@ impl Controller {
         let metrics = Metrics::new(signers);
         metrics.register(registry);
         connection.metrics().register(registry);
+        let health = Health::new();
+        let names = || config.signers.iter().map(|signer| &signer.policy.signer);
+        let checks = Checks {
+            watches: requests::Checks::new(&health, names()),
+            signers: names()
+                .map(|name| {
+                    let bundle = bundle::name(name.as_str());
+                    (
+                        health.check(format!("pool of {name}")),
+                        health.check(format!("bundle {bundle}")),
+                    )
+                })
+                .collect(),
+        };
         Ok(Self {
             config,
             connection,
             jitter,
             metrics,
-            health: Health::new(),
+            health,
+            checks,
         })
     }
 
@@ -108,7 +131,8 @@ impl Controller {
             connection,
             jitter,
             metrics,
-            health,
+            health: _,
+            checks,
         } = self;
         let (recorder, notices) = Recorder::new(metrics.clone());
         let own_pod = config
@@ -119,7 +143,6 @@ impl Controller {
             connection,
             jitter,
             metrics,
-            health,
             recorder,
             own_pod,
             shutdown,
@@ -127,18 +150,22 @@ impl Controller {
 
         let tasks = TaskTracker::new();
         let (ready_to_sign, authorities) = mpsc::channel(config.signers.len().max(1));
-        for (index, signer) in config.signers.iter().enumerate() {
+        for (index, (signer, (pool_check, bundle_check))) in
+            config.signers.iter().zip(checks.signers).enumerate()
+        {
             let (loaded, pool) = watch::channel(None);
             tasks.spawn(pools::follow(
                 context.clone(),
                 index,
                 signer.clone(),
+                pool_check,
                 loaded,
             ));
             tasks.spawn(bundles::keep(
                 context.clone(),
                 index,
                 signer.clone(),
+                bundle_check,
                 pool,
                 ready_to_sign.clone(),
             ));
@@ -160,6 +187,7 @@ impl Controller {
             .collect();
         tasks.spawn(requests::answer(
             context,
+            checks.watches,
             policies,
             config.concurrency,
             authorities,

@@ -20,10 +20,10 @@ pub(crate) async fn follow(
     context: Context,
     index: usize,
     signer: Signer,
+    check: Check,
     loaded: watch::Sender<Option<Arc<Authority>>>,
 ) {
     let name = signer.policy.signer.as_str();
-    let check = context.health.check(format!("pool of {name}"));
     let mut pool = FollowedPool {
         context: &context,
         index,

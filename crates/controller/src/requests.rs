@@ -14,10 +14,10 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt as _};
 use kube::api::Api;
 use kube::runtime::watcher;
-use podcert_issuance::{Policy, Request};
+use podcert_issuance::{Policy, Request, SignerName};
 use podcert_resources::event::{Notice, pod_reference, request_reference};
 use podcert_resources::{Pod, PodCertificateRequest, Service};
-use podcert_runtime::{Check, Clock as _};
+use podcert_runtime::{Check, Clock as _, Health};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -27,11 +27,12 @@ use crate::{Context, bundles::Ready, watching};
 /// Answers requests until shutdown, `concurrency` at a time.
 pub(crate) async fn answer(
     context: Context,
+    checks: Checks,
     policies: Vec<Policy>,
     concurrency: usize,
     mut authorities: mpsc::Receiver<Ready>,
 ) {
-    let mut watches = Watches::start(&context, &policies);
+    let mut events = watch_all(&context, &policies);
     let mut queue = Queue::new(
         policies,
         Patience::default(),
@@ -61,8 +62,8 @@ pub(crate) async fn answer(
             Some((index, authority)) = authorities.recv() => {
                 queue.sign_with(index, authority);
             }
-            Some(observed) = watches.events.next() => {
-                watches.checks.note(&context, &observed);
+            Some(observed) = events.next() => {
+                checks.note(&context, &observed);
                 match observed {
                     Observed::Pod(Ok(event)) => queue.observe_pod(event),
                     Observed::Service(Ok(event)) => queue.observe_service(event),
@@ -84,66 +85,63 @@ pub(crate) async fn answer(
     }
 }
 
-/// The watches of everything a decision needs.
-struct Watches {
-    events: stream::SelectAll<BoxStream<'static, Observed>>,
-    checks: Checks,
-}
-
 enum Observed {
     Pod(watching::Observed<Pod>),
     Request(usize, watching::Observed<PodCertificateRequest>),
     Service(watching::Observed<Service>),
 }
 
-impl Watches {
-    fn start(context: &Context, policies: &[Policy]) -> Self {
-        let client = context.connection.client();
-        let follow_all = watcher::Config::default;
-        let jitter = || context.jitter.clone();
-        let pods = watching::follow(Api::<Pod>::all(client.clone()), follow_all(), jitter());
-        let services =
-            watching::follow(Api::<Service>::all(client.clone()), follow_all(), jitter());
-        let mut events = stream::SelectAll::new();
-        events.push(pods.map(Observed::Pod).boxed());
-        events.push(services.map(Observed::Service).boxed());
-        let mut checks = Checks {
-            pods: context.health.check("watch of pods"),
-            services: context.health.check("watch of services"),
-            requests: Vec::new(),
-        };
-        for (index, policy) in policies.iter().enumerate() {
-            let selector = format!("spec.signerName={}", policy.signer);
-            let requests = watching::follow(
-                Api::<PodCertificateRequest>::all(client.clone()),
-                watcher::Config::default().fields(&selector),
-                jitter(),
-            );
-            events.push(
-                requests
-                    .map(move |event| Observed::Request(index, event))
-                    .boxed(),
-            );
-            let check = context
-                .health
-                .check(format!("watch of requests for {}", policy.signer));
-            checks.requests.push(check);
-        }
-        Self { events, checks }
+/// The watches of everything a decision needs.
+fn watch_all(
+    context: &Context,
+    policies: &[Policy],
+) -> stream::SelectAll<BoxStream<'static, Observed>> {
+    let client = context.connection.client();
+    let follow_all = watcher::Config::default;
+    let jitter = || context.jitter.clone();
+    let pods = watching::follow(Api::<Pod>::all(client.clone()), follow_all(), jitter());
+    let services = watching::follow(Api::<Service>::all(client.clone()), follow_all(), jitter());
+    let mut events = stream::SelectAll::new();
+    events.push(pods.map(Observed::Pod).boxed());
+    events.push(services.map(Observed::Service).boxed());
+    for (index, policy) in policies.iter().enumerate() {
+        let selector = format!("spec.signerName={}", policy.signer);
+        let requests = watching::follow(
+            Api::<PodCertificateRequest>::all(client.clone()),
+            watcher::Config::default().fields(&selector),
+            jitter(),
+        );
+        events.push(
+            requests
+                .map(move |event| Observed::Request(index, event))
+                .boxed(),
+        );
     }
+    events
 }
 
 /// One readiness check a watch: it passes with the first whole list.
 ///
 /// A watch that breaks later begins again by itself and does not make the controller unready:
 /// there is no other replica that would see more.
-struct Checks {
+#[derive(Debug)]
+pub(crate) struct Checks {
     pods: Check,
     services: Check,
     requests: Vec<Check>,
 }
 
 impl Checks {
+    pub(crate) fn new<'a>(health: &Health, signers: impl Iterator<Item = &'a SignerName>) -> Self {
+        Self {
+            pods: health.check("watch of pods"),
+            services: health.check("watch of services"),
+            requests: signers
+                .map(|signer| health.check(format!("watch of requests for {signer}")))
+                .collect(),
+        }
+    }
+
     fn note(&self, context: &Context, observed: &Observed) {
         match observed {
             Observed::Pod(event) => note(context, "pods", &self.pods, event),

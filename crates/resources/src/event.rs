@@ -49,7 +49,7 @@ impl Notice {
             action: Some(self.action.to_owned()),
             event_time: Some(MicroTime(at)),
             metadata: ObjectMeta {
-                generate_name: Some(format!("{}.", clip(name, MAX_NAME_PREFIX))),
+                generate_name: Some(format!("{}-", clip(name, MAX_NAME_PREFIX))),
                 namespace: Some(namespace),
                 ..ObjectMeta::default()
             },
@@ -118,7 +118,8 @@ pub const REPORTING_CONTROLLER: &str = "podcert.dev/controller";
 
 const MAX_NOTE: usize = 1024;
 const MAX_INSTANCE: usize = 128;
-// A name has 253 characters; the server appends five to a generateName, we a dot.
+// A name has 253 characters; the server appends five to a generateName, we a dash (with a dot at
+// its end the server refuses it).
 const MAX_NAME_PREFIX: usize = 240;
 
 #[cfg(test)]
@@ -137,7 +138,7 @@ mod tests {
         };
         let event = notice.to_event(&"x".repeat(200), Timestamp::UNIX_EPOCH);
         assert_eq!(event.metadata.namespace.as_deref(), Some("shop"));
-        assert_eq!(event.metadata.generate_name.as_deref(), Some("web."));
+        assert_eq!(event.metadata.generate_name.as_deref(), Some("web-"));
         assert_eq!(event.note.unwrap().len(), 1024);
         assert_eq!(event.reporting_instance.unwrap().len(), 128);
         assert_eq!(event.type_.as_deref(), Some("Warning"));

@@ -589,11 +589,8 @@ impl Queue {
     }
 
     fn enqueue(&mut self, uid: &Uid) {
-        if self
-            .tracked
-            .get(uid)
-            .is_some_and(|entry| matches!(entry.state, State::Pending(_)))
-        {
+        let state = self.tracked.get(uid).map(|entry| &entry.state);
+        if matches!(state, Some(State::InFlight | State::Pending(_))) {
             self.set_state(uid, State::Queued);
             self.ready.push_back(Arc::clone(uid));
         }

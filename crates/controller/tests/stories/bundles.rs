@@ -1,0 +1,146 @@
+//! ClusterTrustBundles published, kept and never written for nothing.
+
+use kube::api::PostParams;
+use podcert_apiserver::{Effect, Matching, Occurrence, Verb};
+use podcert_pki::TrustBundle;
+
+use crate::cluster::{CONTROLLER, Cluster, SERVICE_DNS, SPIFFE, Setup, delete};
+
+const BUNDLE: &str = "row-major.net:spiffe:primary-bundle";
+
+fn bundle_writes(cluster: &Cluster) -> u64 {
+    cluster
+        .controller_stats()
+        .of_resource("clustertrustbundles")
+        .writes()
+}
+
+#[tokio::test(start_paused = true)]
+async fn bundles_are_meshtools() {
+    let cluster = Cluster::ready().await;
+    let spiffe = cluster.bundles().get(BUNDLE).await.unwrap();
+    assert_eq!(spiffe.spec.signer_name.as_deref(), Some(SPIFFE));
+    let labels = spiffe.metadata.labels.unwrap();
+    assert_eq!(labels["spiffe.row-major.net/canarying"], "live");
+    assert_eq!(labels["spiffe.row-major.net/trust-domain"], "cluster.local");
+    let dns = cluster
+        .bundles()
+        .get("row-major.net:service-dns:primary-bundle")
+        .await
+        .unwrap();
+    assert_eq!(
+        dns.metadata.labels.unwrap()["service-dns.row-major.net/canarying"],
+        "live"
+    );
+    assert_eq!(cluster.anchors(SERVICE_DNS).await.anchors().len(), 1);
+    assert_eq!(bundle_writes(&cluster), 2);
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_bundle_is_put_back() {
+    let cluster = Cluster::ready().await;
+    let before = cluster.anchors(SPIFFE).await;
+    delete(&cluster.bundles(), BUNDLE).await;
+    cluster.pass(1).await;
+    assert!(cluster.anchors(SPIFFE).await.same_anchors(&before));
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edited_bundle_is_put_right_and_foreign_labels_are_kept() {
+    let cluster = Cluster::ready().await;
+    let right = cluster.anchors(SPIFFE).await;
+    let other = cluster.anchors(SERVICE_DNS).await;
+
+    let mut bundle = cluster.bundles().get(BUNDLE).await.unwrap();
+    bundle
+        .metadata
+        .labels
+        .as_mut()
+        .unwrap()
+        .insert("team".into(), "mesh".into());
+    bundle = cluster
+        .bundles()
+        .replace(BUNDLE, &PostParams::default(), &bundle)
+        .await
+        .unwrap();
+    cluster.pass(60).await;
+    assert_eq!(
+        bundle_writes(&cluster),
+        2,
+        "a foreign label is no difference"
+    );
+
+    bundle.spec.trust_bundle = other.to_pem();
+    bundle
+        .metadata
+        .labels
+        .as_mut()
+        .unwrap()
+        .remove("spiffe.row-major.net/canarying");
+    cluster
+        .bundles()
+        .replace(BUNDLE, &PostParams::default(), &bundle)
+        .await
+        .unwrap();
+    cluster.pass(1).await;
+    let bundle = cluster.bundles().get(BUNDLE).await.unwrap();
+    let anchors = TrustBundle::from_pem(&bundle.spec.trust_bundle).unwrap();
+    assert!(anchors.same_anchors(&right));
+    let labels = bundle.metadata.labels.unwrap();
+    assert_eq!((labels.len(), labels["team"].as_str()), (3, "mesh"));
+    assert_eq!(bundle_writes(&cluster), 3);
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bundle_that_may_not_be_written_is_told_and_stops_no_request() {
+    let setup = Setup::new();
+    let creates = Matching::any()
+        .user(CONTROLLER)
+        .verb(Verb::Create)
+        .resource("clustertrustbundles");
+    let forbidden = setup.api.faults().inject(
+        creates,
+        Occurrence::Always,
+        Effect::error(403, "Forbidden", "may not attest"),
+    );
+    let cluster = setup.start().await;
+    cluster
+        .spiffe_pool
+        .send_replace(Some(cluster.new_pool(&["1"])));
+    cluster
+        .service_dns_pool
+        .send_replace(Some(cluster.new_pool(&["1"])));
+    cluster.pass(60).await;
+    let failing = cluster.health.report();
+    assert!(failing.contains("may not attest"), "{failing}");
+    let pod = cluster.pod("shop", "web").await;
+    let asked = cluster.ask(&pod, SPIFFE).await;
+    cluster.pass(1).await;
+    assert!(cluster.is_issued(&asked).await);
+    forbidden.remove();
+    cluster.pass(120).await;
+    assert!(cluster.health.is_ready(), "{}", cluster.health.report());
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_is_settled_by_comparing_again() {
+    let cluster = Cluster::ready().await;
+    let updates = Matching::any()
+        .user(CONTROLLER)
+        .verb(Verb::Update)
+        .resource("clustertrustbundles");
+    cluster
+        .api
+        .faults()
+        .inject(updates, Occurrence::Next(3), Effect::conflict());
+    let pool = cluster.new_pool(&["2"]);
+    cluster.spiffe_pool.send_replace(Some(pool));
+    let before = cluster.anchors(SPIFFE).await;
+    cluster.pass(60).await;
+    assert!(!cluster.anchors(SPIFFE).await.same_anchors(&before));
+    cluster.stop().await;
+}
