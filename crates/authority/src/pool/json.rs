@@ -127,7 +127,7 @@ pub(super) fn encode(cas: &[CaToWrite<'_>]) -> Zeroizing<Vec<u8>> {
         write_base64(out, ca.root_certificate_der);
         out.extend_from_slice(b",\"IntermediateCertificatesDER\":");
         write_slice(out, &ca.intermediate_certificates_der, |out, der| {
-            write_base64(out, der)
+            write_base64(out, der);
         });
         out.push(b'}');
     });

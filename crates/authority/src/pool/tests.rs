@@ -335,7 +335,7 @@ fn the_certificate_that_holds_the_key_is_the_issuer() {
     let pool = world.pool(&world.lower_key, &[&world.lower]);
     let ca = &pool.cas()[0];
     assert_eq!(ca.issuer_certificate(), &world.lower);
-    assert_eq!(ca.chain(), [world.lower.clone()]);
+    assert_eq!(ca.chain(), std::slice::from_ref(&world.lower));
     assert_eq!(
         ca.chain_not_after(),
         world.lower.not_after(),
@@ -346,7 +346,7 @@ fn the_certificate_that_holds_the_key_is_the_issuer() {
         .unwrap()
         .unwrap();
     assert_eq!(chain.leaf().issuer(), world.lower.subject());
-    assert_eq!(chain.intermediates(), [world.lower.clone()]);
+    assert_eq!(chain.intermediates(), std::slice::from_ref(&world.lower));
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn intermediates_on_no_way_to_the_root_are_left_out() {
     assert!(pool.cas()[0].chain().is_empty());
 
     let pool = world.pool(&world.lower_key, &[&other.lower, &world.lower, &world.root]);
-    assert_eq!(pool.cas()[0].chain(), [world.lower.clone()]);
+    assert_eq!(pool.cas()[0].chain(), std::slice::from_ref(&world.lower));
     assert_eq!(
         reasons(&pool, now()),
         ["CaUnusedIntermediate", "CaUnusedIntermediate"]

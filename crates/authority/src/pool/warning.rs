@@ -1,7 +1,7 @@
 //! What works and should be changed some day.
 
 use jiff::{SignedDuration, Timestamp};
-use podcert_pki::Certificate;
+use podcert_pki::{Certificate, KeyUsages};
 
 use super::{Ca, CaPlace};
 
@@ -134,7 +134,7 @@ pub(super) fn of(ca: &Ca, index: usize, now: Timestamp) -> Vec<Warning> {
         let subject = || subject(certificate);
         if certificate
             .key_usage()
-            .is_some_and(|usage| usage.digital_signature())
+            .is_some_and(KeyUsages::digital_signature)
         {
             warnings.push(Warning::DigitalSignature {
                 ca: place(),

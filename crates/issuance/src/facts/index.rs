@@ -185,8 +185,9 @@ struct Namespace {
 
 type ByLabel = HashMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// Under which of its labels a Service is filed. One is enough, since a match needs all of them;
-/// the last one in order, as `app.kubernetes.io/name` and alike, shared by many, come first.
+/// Under which label of its selector a Service is filed. One is enough, since a match needs all of
+/// them. The last one in order, because the first is often one that many Services share
+/// (`app.kubernetes.io/instance`).
 fn filed_under(service: &ServiceFacts) -> Option<(&String, &String)> {
     service.selector.last_key_value()
 }

@@ -199,11 +199,12 @@ pub enum TemplateError {
 
 fn parse_segment(text: &str) -> Result<Segment, TemplateError> {
     let segment = || text.to_owned();
-    if let Some(name) = text
+    let has_brace = |text: &str| text.contains(['{', '}']);
+    match text
         .strip_prefix('{')
         .and_then(|rest| rest.strip_suffix('}'))
     {
-        if !name.contains(['{', '}']) {
+        Some(name) if !has_brace(name) => {
             let variable = Variable::ALL
                 .into_iter()
                 .find(|variable| variable.name() == name);
@@ -211,9 +212,10 @@ fn parse_segment(text: &str) -> Result<Segment, TemplateError> {
                 .map(Segment::Variable)
                 .ok_or_else(|| TemplateError::UnknownVariable { segment: segment() });
         }
-    }
-    if text.contains(['{', '}']) {
-        return Err(TemplateError::PartialVariable { segment: segment() });
+        _ if has_brace(text) => {
+            return Err(TemplateError::PartialVariable { segment: segment() });
+        }
+        _ => {}
     }
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     if text.is_empty() || text == "." || text == ".." || !text.bytes().all(legal) {
