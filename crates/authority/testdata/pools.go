@@ -2,6 +2,7 @@
 //
 //	go run pools.go make DIR     writes one pool per case into DIR (also how the files here were made)
 //	go run pools.go decode       reads lines of base64, writes for each what encoding/json makes of it
+//	go run pools.go load         reads pools, one a line, loads them as meshtool does, writes "ok" for each
 package main
 
 import (
@@ -219,14 +220,73 @@ func decode() {
 	}
 }
 
+// Loads a pool as meshtool does, lets its CAs sign, and compares what it would write.
+func loadPool(text []byte) error {
+	var p pool
+	if err := json.Unmarshal(text, &p); err != nil {
+		return err
+	}
+	for _, c := range p.CAs {
+		key, err := x509.ParsePKCS8PrivateKey(c.SigningKeyPKCS8)
+		if err != nil {
+			return err
+		}
+		root, err := x509.ParseCertificate(c.RootCertificateDER)
+		if err != nil {
+			return err
+		}
+		if err := root.CheckSignatureFrom(root); err != nil {
+			return err
+		}
+		template := &x509.Certificate{NotBefore: root.NotBefore, NotAfter: root.NotAfter, DNSNames: []string{"a.b.svc"}}
+		leafKey := ed25519Key()
+		der, err := x509.CreateCertificate(rand.Reader, template, root, leafKey.Public(), key)
+		if err != nil {
+			return err
+		}
+		leaf, err := x509.ParseCertificate(der)
+		if err != nil {
+			return err
+		}
+		roots := x509.NewCertPool()
+		roots.AddCert(root)
+		options := x509.VerifyOptions{Roots: roots, DNSName: "a.b.svc", CurrentTime: root.NotBefore.Add(time.Hour)}
+		if _, err := leaf.Verify(options); err != nil {
+			return err
+		}
+	}
+	written, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(written, text) {
+		return fmt.Errorf("Go writes other bytes: %s", written)
+	}
+	return nil
+}
+
+func load() {
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if err := loadPool(lines.Bytes()); err != nil {
+			fmt.Println(err)
+		} else {
+			fmt.Println("ok")
+		}
+	}
+}
+
 func main() {
 	switch {
 	case len(os.Args) == 3 && os.Args[1] == "make":
 		makePools(os.Args[2])
 	case len(os.Args) == 2 && os.Args[1] == "decode":
 		decode()
+	case len(os.Args) == 2 && os.Args[1] == "load":
+		load()
 	default:
-		fmt.Fprintln(os.Stderr, "usage: pools.go make DIR | decode")
+		fmt.Fprintln(os.Stderr, "usage: pools.go make DIR | decode | load")
 		os.Exit(2)
 	}
 }

@@ -4,6 +4,7 @@
 //! [`Request`]. All of it is immutable from creation, so a verdict over these fields alone is final.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::time::Duration;
 
 use podcert_pki::{CertificationRequest, CsrError, KeyError, PublicKey};
@@ -78,7 +79,7 @@ impl RequestedKey {
             Ok(csr) => Self::Key(csr.public_key().clone()),
             Err(CsrError::Key(error)) => Self::from_key_error(&error),
             Err(error) => Self::Unreadable {
-                problem: error.to_string(),
+                problem: with_sources(&error),
             },
         }
     }
@@ -101,8 +102,19 @@ impl RequestedKey {
                 key: error.to_string(),
             },
             _ => Self::Unreadable {
-                problem: error.to_string(),
+                problem: with_sources(error),
             },
         }
     }
+}
+
+/// The whole story of an error in one line.
+fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }

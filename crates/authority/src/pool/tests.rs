@@ -1,3 +1,4 @@
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use podcert_pki::ca::{CaSpec, SubjectName, new_intermediate, new_root};
@@ -84,16 +85,43 @@ fn pools_go_makes_today_are_alike() {
 
 #[test]
 fn new_pools_of_every_key_type_sign_and_survive_the_file() {
-    for key_type in KeyType::ALL {
-        let options = CaOptions {
-            key_type,
-            ..CaOptions::new(CaId::new("1"))
-        };
-        let pool = Pool::generate(&options, now()).unwrap();
-        assert_eq!(pool.cas()[0].key().public_key().key_type(), key_type);
-        assert_usable(key_type.as_str(), &pool.to_json(), &[]);
+    for (key_type, json) in &*NEW_POOLS {
+        let pool = Pool::from_json(json).unwrap();
+        assert_eq!(pool.cas()[0].key().public_key().key_type(), *key_type);
+        assert_usable(key_type.as_str(), json, &[]);
     }
 }
+
+#[test]
+fn go_loads_what_is_made_here_and_would_write_the_same() {
+    let mut lines = Vec::new();
+    for (_, json) in &*NEW_POOLS {
+        lines.extend_from_slice(json);
+        lines.push(b'\n');
+    }
+    lines.extend_from_slice(&merged(&[&generated("a"), &generated("b")]));
+    lines.push(b'\n');
+    let Some(answers) = run_go(&["load"], &lines) else {
+        return;
+    };
+    assert_eq!(
+        String::from_utf8_lossy(&answers),
+        "ok\n".repeat(NEW_POOLS.len() + 1)
+    );
+}
+
+/// One new pool of each key type, made once: RSA takes its time.
+static NEW_POOLS: LazyLock<Vec<(KeyType, Zeroizing<Vec<u8>>)>> = LazyLock::new(|| {
+    let new = |key_type| {
+        let options = CaOptions {
+            key_type,
+            organization: Some("Example <&> Ltd".to_owned()),
+            ..CaOptions::new(CaId::new("2026 <a&b>\u{2028}\"\\"))
+        };
+        (key_type, Pool::generate(&options, now()).unwrap().to_json())
+    };
+    KeyType::ALL.into_iter().map(new).collect()
+});
 
 #[test]
 fn a_new_ca_is_as_ordered() {

@@ -173,7 +173,7 @@ const MISMATCHES: &[Mismatch] = &[
         |world| world.request.key = RequestedKey::from_stub_pkcs10(b"no CSR"),
         WaitReason::UnreadableRequest,
         Wake::Restart,
-        "cannot be read, although the API server could",
+        "cannot be read, although the API server could: malformed certification request: ",
     ),
     (
         "the request is another signer's",

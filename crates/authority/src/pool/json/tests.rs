@@ -1,6 +1,8 @@
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
+use super::encode::encoded_len;
 use super::*;
 use crate::testing::run_go;
 
