@@ -62,6 +62,16 @@ pub struct StopSignal(watch::Receiver<Option<Duration>>);
 #[derive(Clone, Debug)]
 pub(crate) struct Containers(Arc<Inner>);
 
+/// Asks every container to stop, at once, when dropped.
+#[derive(Debug)]
+pub(crate) struct StopOnDrop(pub(crate) Containers);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop(Duration::ZERO);
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     runner: Arc<dyn PodRunner>,
@@ -186,11 +196,16 @@ impl Containers {
         self.changed();
     }
 
-    /// Stops everything and waits for the end of it.
-    pub(crate) async fn shutdown(&self, grace: Duration) {
+    /// Asks everything to stop.
+    pub(crate) fn stop(&self, grace: Duration) {
         for entry in self.entries().values() {
             entry.stop.send_replace(Some(grace));
         }
+    }
+
+    /// Stops everything and waits for the end of it.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
+        self.stop(grace);
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }

@@ -68,6 +68,11 @@ impl PodFolders {
             .map(|number| self.folder(*number))
     }
 
+    /// The pods that have a folder, by UID.
+    pub(crate) fn pods(&self) -> Vec<String> {
+        self.numbers().by_pod.keys().cloned().collect()
+    }
+
     /// Removes the pod's folder with everything in it.
     pub(crate) fn remove(&self, uid: &str) -> io::Result<()> {
         let Some(number) = self.numbers().by_pod.remove(uid) else {

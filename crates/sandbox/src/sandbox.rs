@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::apply::{Applied, ApplyError, apply};
-use crate::containers::{Containers, PodRunner};
+use crate::containers::{Containers, PodRunner, StopOnDrop};
 use crate::controllers::{deployments, endpoints};
 use crate::folders::PodFolders;
 use crate::images::Images;
@@ -75,9 +75,10 @@ pub struct Sandbox {
     listener: Option<Listener>,
     logs: PodLogs,
     node: Arc<Node>,
-    // Last but for the folder: whatever still uses files goes first.
     stop: tokio_util::sync::DropGuard,
     tasks: TaskTracker,
+    // Dropped last, in this order: whatever uses files goes before them.
+    containers: StopOnDrop,
     state: StateDir,
 }
 
@@ -228,9 +229,10 @@ impl Sandbox {
             kubelet: Mutex::new(Some(kubelet)),
             listener,
             logs,
-            node,
             stop: stop.drop_guard(),
             tasks,
+            containers: StopOnDrop(node.containers.clone()),
+            node,
             state,
         })
     }
@@ -333,6 +335,7 @@ impl Sandbox {
             node,
             stop,
             tasks,
+            containers,
             state,
             ..
         } = self;
@@ -342,6 +345,7 @@ impl Sandbox {
             kubelet.stop().await;
         }
         node.containers.shutdown(LAST_GRACE).await;
+        drop(containers);
         tasks.wait().await;
         if let Some(listener) = listener {
             listener.close().await;

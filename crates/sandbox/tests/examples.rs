@@ -1,5 +1,13 @@
 //! The manifests of deploy/examples run as they are, and so would meshtool's own.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a panic in a test is its report"
+)]
+
 mod common;
 
 use std::collections::BTreeMap;

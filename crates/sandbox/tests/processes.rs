@@ -1,5 +1,13 @@
 //! Pods as real processes. The programs are shell scripts, and this test binary itself where a script cannot do it.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a panic in a test is its report"
+)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -218,7 +226,7 @@ while :; do wait; done"#;
 }
 
 #[tokio::test]
-async fn a_process_that_ends_is_restarted_and_one_that_is_deleted_is_not() {
+async fn a_process_that_ends_is_restarted_and_its_code_is_told() {
     let (sandbox, _folder) = sandbox("echo \"pid $$\"; [ -f /nonexistent ] || exit 3").await;
     sandbox.apply(&deployment(1, "[run]")).await.unwrap();
     let all = lines(&sandbox, "pid ", 3).await;
@@ -343,6 +351,24 @@ async fn processes_outlive_their_kubelet_and_give_up_privileges() {
     assert_eq!(sandbox.report().container_starts, 2);
     sandbox.shutdown().await.unwrap();
     until("the end of the process", || !runs(child)).await;
+}
+
+#[tokio::test]
+async fn a_sandbox_that_is_dropped_takes_its_processes_and_files_along() {
+    let (sandbox, folder) =
+        sandbox("echo \"pid $$\"; trap '' TERM; while :; do sleep 1; done").await;
+    sandbox.apply(&deployment(2, "[run]")).await.unwrap();
+    let pids: Vec<Pid> = lines(&sandbox, "pid ", 2)
+        .await
+        .iter()
+        .map(|text| pid(text))
+        .collect();
+    drop(sandbox);
+    for pid in pids {
+        until("the end of a process", || !runs(pid)).await;
+    }
+    let left = || fs::read_dir(folder.path()).unwrap().count();
+    until("the end of the folder", || left() == 1).await;
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ fn plan(deployment: &Deployment, owned: &[&Pod]) -> Plan {
     let (new, old): (Vec<&Pod>, Vec<&Pod>) = owned
         .iter()
         .filter(|pod| is_active(pod))
-        .partition(|pod| is_new(&pod));
+        .partition(|pod| is_new(pod));
 
     let mut plan = Plan::default();
     // The surplus of new ones: what is not Ready goes first, then the youngest.

@@ -42,7 +42,7 @@ async fn ring_for<K>(
                 let _ = bell.try_send(());
             }
             Some(Err(error)) => {
-                tracing::debug!(%error, "a controller of the sandbox watches again")
+                tracing::debug!(%error, "a controller of the sandbox watches again");
             }
         }
     }

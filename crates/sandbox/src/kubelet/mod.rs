@@ -241,6 +241,11 @@ impl Shared {
                     for gone in known.iter().filter(|uid| !uids.contains(*uid)) {
                         self.lose(gone);
                     }
+                    for orphan in self.node.folders.pods() {
+                        if !uids.contains(&orphan) && !known.contains(&orphan) {
+                            self.clean_up(orphan);
+                        }
+                    }
                     for pod in there {
                         self.see(Arc::unwrap_or_clone(pod));
                     }
@@ -291,6 +296,21 @@ impl Shared {
         });
     }
 
+    /// Ends what an earlier kubelet started for a pod that vanished while no kubelet looked.
+    fn clean_up(self: &Arc<Self>, uid: String) {
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = this.stop.cancelled() => return,
+                () = this.node.containers.remove(&uid, ORPHAN_GRACE) => {}
+            }
+            if let Err(error) = this.node.folders.remove(&uid) {
+                tracing::warn!(%error, uid, "cannot remove an orphaned pod's folder");
+            }
+        });
+    }
+
     fn lose(&self, uid: &str) {
         if let Some(worker) = self.workers().get(uid) {
             worker.seen.send_replace(Seen::Gone);
@@ -301,3 +321,6 @@ impl Shared {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What the process of a pod that nobody knows any more gets.
+const ORPHAN_GRACE: Duration = Duration::from_secs(2);

@@ -183,7 +183,7 @@ impl PodWorker {
     /// Moves every certificate source as far as it goes now.
     async fn look_at_certificates(&mut self, playing: &mut Playing) {
         let due = Instant::now() >= playing.next_pass;
-        if !due && !playing.poked {
+        if playing.over || (!due && !playing.poked) {
             return;
         }
         playing.poked = false;
@@ -321,13 +321,13 @@ impl PodWorker {
 
     /// Brings every volume up to date when the sync is due.
     async fn sync_volumes(&mut self, playing: &mut Playing) {
-        if Instant::now() < playing.next_sync {
+        if playing.over || Instant::now() < playing.next_sync {
             return;
         }
         let timing = self.shared.node.timing;
         let mut failed = false;
         for (name, volume) in &playing.plan.volumes {
-            if let Err(message) = self.set_up(playing, name, volume).await {
+            if let Err(message) = self.set_up(playing, name, volume) {
                 failed = true;
                 let message = format!("MountVolume.SetUp failed for volume {name:?} : {message}");
                 self.emit(Severity::Warning, "FailedMount", &message).await;
@@ -348,12 +348,7 @@ impl PodWorker {
         playing.next_sync = Instant::now() + wait;
     }
 
-    async fn set_up(
-        &self,
-        playing: &Playing,
-        name: &str,
-        volume: &VolumePlan,
-    ) -> Result<(), String> {
+    fn set_up(&self, playing: &Playing, name: &str, volume: &VolumePlan) -> Result<(), String> {
         let path = playing
             .folder
             .volume(name)
@@ -384,17 +379,17 @@ impl PodWorker {
             }
         }
         let now = self.shared.node.clock.now();
-        let written = tokio::task::spawn_blocking(move || generation::write(&path, &payload, now));
-        match written.await {
-            Ok(Ok(Outcome::Replaced)) => {
+        // Not in a thread of its own: a few small files, and a kubelet that is stopped must not leave a writer behind
+        // that could put its generation over that of the next kubelet.
+        match generation::write(&path, &payload, now) {
+            Ok(Outcome::Replaced) => {
                 self.shared
                     .node
                     .ledger
                     .note(|report| report.generations += 1);
                 Ok(())
             }
-            Ok(Ok(Outcome::Unchanged)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Outcome::Unchanged) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
     }

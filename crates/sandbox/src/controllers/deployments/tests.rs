@@ -3,7 +3,7 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn deployment(replicas: i32, strategy: Value, image: &str) -> Deployment {
+fn deployment(replicas: i32, strategy: &Value, image: &str) -> Deployment {
     serde_json::from_value(json!({
         "metadata": {"name": "web", "namespace": "demo", "uid": "d1"},
         "spec": {
@@ -30,7 +30,7 @@ fn pod_of(deployment: &Deployment, name: &str, ready: bool) -> Pod {
 
 #[test]
 fn a_pod_looks_as_in_a_cluster() {
-    let deployment = deployment(3, json!({}), "a");
+    let deployment = deployment(3, &json!({}), "a");
     let made = pod(&deployment, "node");
     let hash = template_hash(&deployment.spec.template);
     assert_eq!(
@@ -47,7 +47,7 @@ fn a_pod_looks_as_in_a_cluster() {
 
 #[test]
 fn replicas_are_made_and_taken_away() {
-    let three = deployment(3, json!({}), "a");
+    let three = deployment(3, &json!({}), "a");
     assert_eq!(
         plan(&three, &[]),
         Plan {
@@ -61,7 +61,7 @@ fn replicas_are_made_and_taken_away() {
         .collect();
     let pods: Vec<_> = pods.iter().collect();
     assert_eq!(plan(&three, &pods), Plan::default());
-    let one = deployment(1, json!({}), "a");
+    let one = deployment(1, &json!({}), "a");
     let down = plan(&one, &pods);
     assert_eq!(down.create, 0);
     assert_eq!(down.delete.len(), 2);
@@ -73,8 +73,8 @@ fn replicas_are_made_and_taken_away() {
 
 #[test]
 fn recreate_waits_until_the_old_ones_are_gone() {
-    let old = deployment(2, json!({"type": "Recreate"}), "a");
-    let new = deployment(2, json!({"type": "Recreate"}), "b");
+    let old = deployment(2, &json!({"type": "Recreate"}), "a");
+    let new = deployment(2, &json!({"type": "Recreate"}), "b");
     let mut pod = pod_of(&old, "x", true);
     assert_eq!(
         plan(&new, &[&pod]),
@@ -108,8 +108,8 @@ proptest! {
             "type": "RollingUpdate",
             "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
         });
-        let old = deployment(replicas, strategy.clone(), "a");
-        let new = deployment(replicas, strategy, "b");
+        let old = deployment(replicas, &strategy, "a");
+        let new = deployment(replicas, &strategy, "b");
         let hash = template_hash(&new.spec.template);
         let mut pods: Vec<Pod> = (0..replicas).map(|n| pod_of(&old, &format!("o{n}"), true)).collect();
         let wanted = usize::try_from(replicas).unwrap();

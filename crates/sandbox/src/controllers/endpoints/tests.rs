@@ -2,7 +2,7 @@ use super::*;
 
 use serde_json::{Value, json};
 
-fn service(name: &str, spec: Value) -> Service {
+fn service(name: &str, spec: &Value) -> Service {
     serde_json::from_value(json!({"metadata": {"name": name, "namespace": "demo"}, "spec": spec}))
         .unwrap()
 }
@@ -25,7 +25,7 @@ fn socket(pod: &Pod, port: u16) -> Option<PathBuf> {
 fn only_ready_listening_pods_of_the_namespace_answer() {
     let web = service(
         "web",
-        json!({"selector": {"app": "web"}, "ports": [{"port": 443}]}),
+        &json!({"selector": {"app": "web"}, "ports": [{"port": 443}]}),
     );
     let mut going = pod("going", "demo", "web", "True");
     going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
@@ -57,7 +57,7 @@ fn target_ports_are_numbers_names_or_the_port_itself() {
         {"port": 53, "protocol": "UDP"},
         {"port": 81, "targetPort": "nobody"},
     ]);
-    let web = service("web", json!({"selector": {"app": "web"}, "ports": ports}));
+    let web = service("web", &json!({"selector": {"app": "web"}, "ports": ports}));
     let list = resolve(&[web], &[pod("a", "demo", "web", "True")], socket);
     assert_eq!(
         list.resolve("web.demo", 443).unwrap(),
@@ -73,10 +73,10 @@ fn target_ports_are_numbers_names_or_the_port_itself() {
 
 #[test]
 fn without_a_selector_there_is_nobody_and_an_external_name_is_not_ours() {
-    let bare = service("bare", json!({"ports": [{"port": 443}]}));
+    let bare = service("bare", &json!({"ports": [{"port": 443}]}));
     let external = service(
         "ext",
-        json!({"type": "ExternalName", "externalName": "e.org"}),
+        &json!({"type": "ExternalName", "externalName": "e.org"}),
     );
     let list = resolve(
         &[bare, external],

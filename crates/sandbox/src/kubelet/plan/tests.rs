@@ -1,5 +1,6 @@
 use super::*;
 
+use podcert_pki::KeyType;
 use serde_json::{Value, json};
 
 use crate::kubelet::trust_bundle::{Presence, Selection};
@@ -94,8 +95,6 @@ fn a_pod_like_the_examples_is_taken_as_it_is() {
         plan.notes
     );
 }
-
-use podcert_pki::KeyType;
 
 #[test]
 fn what_cannot_be_honoured_is_refused_by_its_name() {
@@ -229,19 +228,19 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
         ),
         (json!({"projected": {"sources": [{}]}}), "source 0"),
         (
-            certificate(json!({"keyType": "RSA2048"})),
+            certificate(&json!({"keyType": "RSA2048"})),
             "keyType \"RSA2048\"",
         ),
         (
-            certificate(json!({"credentialBundlePath": null})),
+            certificate(&json!({"credentialBundlePath": null})),
             "no path",
         ),
         (
-            certificate(json!({"credentialBundlePath": "../x"})),
+            certificate(&json!({"credentialBundlePath": "../x"})),
             "must be relative",
         ),
-        (certificate(json!({"keyPath": "c.pem"})), "is taken"),
-        (certificate(json!({"user": 5})), "source 0"),
+        (certificate(&json!({"keyPath": "c.pem"})), "is taken"),
+        (certificate(&json!({"user": 5})), "source 0"),
         (
             json!({"projected": {"sources": [{"clusterTrustBundle": {"path": "a"}}]}}),
             "either name",
@@ -262,7 +261,7 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
     assert!(sentences[0].contains("DNS label"), "{sentences:?}");
 }
 
-fn certificate(change: Value) -> Value {
+fn certificate(change: &Value) -> Value {
     let mut source =
         json!({"signerName": "e.org/s", "keyType": "ED25519", "credentialBundlePath": "c.pem"});
     for (key, value) in change.as_object().unwrap() {
@@ -309,7 +308,7 @@ fn a_key_and_its_chain_may_have_files_of_their_own() {
             let paths = json!({
                 "credentialBundlePath": null, "keyPath": "k.pem", "certificateChainPath": "c/d.pem",
             });
-            let mut volume = certificate(paths);
+            let mut volume = certificate(&paths);
             volume["name"] = json!("tls");
             volume["projected"]["defaultMode"] = json!(0o400);
             pod["spec"]["volumes"][0] = volume;
