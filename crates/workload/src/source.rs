@@ -6,6 +6,9 @@
 //! [`Source::changed`]. Applications hold a clone of the source and ask for the snapshot each
 //! time they need it, for instance once per handshake.
 //!
+//! The last good value also stays when a file vanishes or is emptied: an accident on the way to
+//! the disk must not stop a service. To withdraw trust from a CA, publish a bundle without it.
+//!
 //! [`CredentialSource`] and [`AnchorSource`] are the two sources of TLS; anything else that lives
 //! in files the kubelet swaps (a CA pool, say) is a `Source` with another parser.
 
