@@ -32,6 +32,7 @@ pub(crate) async fn answer(
     concurrency: usize,
     mut authorities: mpsc::Receiver<Ready>,
 ) {
+    let context = Arc::new(context);
     let mut events = watch_all(&context, &policies);
     let mut queue = Queue::new(
         policies,
@@ -46,7 +47,7 @@ pub(crate) async fn answer(
             let Some(work) = queue.next(clock.now(), Instant::now()) else {
                 break;
             };
-            under_way.push(execution::execute(context.clone(), work));
+            under_way.push(execution::execute(Arc::clone(&context), work));
         }
         for announcement in queue.announcements() {
             context.recorder.tell(notice(announcement));

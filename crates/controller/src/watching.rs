@@ -12,6 +12,7 @@ use kube::core::Resource;
 use kube::runtime::{utils::StreamBackoff, watcher};
 use podcert_runtime::{Backoff, Jitter};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 /// What a watch says: an event, or in words why it has to begin again.
 pub(crate) type Observed<K> = Result<watcher::Event<K>, String>;
@@ -26,9 +27,9 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let pace = Pace {
-        backoff: WATCH_BACKOFF,
         jitter,
         failures: 0,
+        last: None,
     };
     StreamBackoff::new(watcher(api, config), pace)
         .map(|event| event.map_err(|error| describe(&error)))
@@ -54,25 +55,61 @@ fn describe(error: &watcher::Error) -> String {
 }
 
 /// The pause after each failure in a row.
+///
+/// A list that fails is preceded by an `Init` each time, so an event that came through says
+/// nothing about the next one: only time without a failure ends a row.
 struct Pace {
-    backoff: Backoff,
     jitter: Jitter,
     failures: u32,
+    last: Option<Instant>,
 }
 
 impl Iterator for Pace {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        if self.last.is_none_or(|last| now - last > QUIET) {
+            self.failures = 0;
+        }
+        self.last = Some(now);
         self.failures = self.failures.saturating_add(1);
-        Some(self.backoff.delay(self.failures, &self.jitter))
+        Some(WATCH_BACKOFF.delay(self.failures, &self.jitter))
     }
 }
 
 impl kube::runtime::utils::Backoff for Pace {
-    fn reset(&mut self) {
-        self.failures = 0;
-    }
+    fn reset(&mut self) {}
 }
 
 const WATCH_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+/// Longer than the longest pause, so that a row of failures is one row.
+const QUIET: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::utils::Backoff as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_slow_down_until_there_was_quiet() {
+        let mut pace = Pace {
+            jitter: Jitter::seeded(1),
+            failures: 0,
+            last: None,
+        };
+        let mut pauses = Vec::new();
+        for _ in 0..10 {
+            let pause = pace.next().unwrap();
+            tokio::time::sleep(pause).await;
+            // An `Init` came through before the list failed again.
+            pace.reset();
+            pauses.push(pause);
+        }
+        assert!(pauses[0] <= Duration::from_secs(1), "{pauses:?}");
+        assert!(pauses[9] >= Duration::from_secs(15), "{pauses:?}");
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert!(pace.next().unwrap() <= Duration::from_secs(1));
+    }
+}

@@ -4,6 +4,8 @@
 //! with nothing the server ignores, and of its answer only the status code is looked at unless it
 //! is an error.
 
+use std::sync::Arc;
+
 use http::{Method, Request as HttpRequest, StatusCode, header};
 use kube::client::Body;
 use kube::core::Status;
@@ -22,7 +24,7 @@ use crate::{Context, metrics::Outcome as Counted, pools::with_sources};
 ///
 /// # Cancel safety
 /// When dropped, the write may or may not have happened; the watch shows which.
-pub(super) async fn execute(context: Context, work: Work) -> Done {
+pub(super) async fn execute(context: Arc<Context>, work: Work) -> Done {
     let Work {
         uid,
         signer,

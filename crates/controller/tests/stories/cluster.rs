@@ -1,6 +1,6 @@
 //! A cluster of an API server and a controller, and the hands that make objects in it.
 
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
@@ -14,6 +14,7 @@ use podcert_controller::{Config, Controller, OwnPod, PoolSource, Signer};
 use podcert_issuance::{NamePolicy, Policy, service_dns, spiffe};
 use podcert_pki::{Chain, KeyType, PrivateKey, TrustBundle, empty_csr};
 use podcert_runtime::{Clock as _, Health, Jitter, TokioClock, api};
+use podcert_workload::files::Options;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
@@ -35,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) service_dns: service_dns::Policy,
     pub(crate) strict: bool,
     pub(crate) concurrency: usize,
+    /// Instead of the pool in memory.
+    pub(crate) spiffe_file: Option<PathBuf>,
 }
 
 impl Setup {
@@ -55,6 +58,7 @@ impl Setup {
             service_dns: service_dns::Policy::default(),
             strict: false,
             concurrency: 32,
+            spiffe_file: None,
         }
     }
 
@@ -68,6 +72,7 @@ impl Setup {
             service_dns,
             strict,
             concurrency,
+            spiffe_file,
         } = self;
         // RUST_LOG=podcert=debug shows a failing story's log; the first test sets it up for all.
         let _ = tracing_subscriber::fmt()
@@ -85,15 +90,20 @@ impl Setup {
         let (spiffe_pool, spiffe_bytes) = watch::channel(None);
         let names =
             spiffe::Policy::new(trust_domain.parse().unwrap(), spiffe::IdTemplate::default());
-        let signer = |name: &str, names, bytes| {
+        let signer = |name: &str, names, pool| {
             let mut policy = Policy::new(name.parse().unwrap(), names);
             if strict {
                 policy.unknown_annotations = podcert_issuance::UnknownAnnotations::Deny;
             }
-            Signer {
-                policy,
-                pool: PoolSource::Memory(bytes),
-            }
+            Signer { policy, pool }
+        };
+        let spiffe_source = match spiffe_file {
+            // Without file system events: virtual time does not wait for them.
+            Some(path) => PoolSource::File {
+                path,
+                options: Options::poll_only(Duration::from_secs(30)),
+            },
+            None => PoolSource::Memory(spiffe_bytes),
         };
         let config = Config {
             concurrency,
@@ -106,9 +116,9 @@ impl Setup {
                 signer(
                     SERVICE_DNS,
                     NamePolicy::ServiceDns(service_dns),
-                    service_dns_bytes,
+                    PoolSource::Memory(service_dns_bytes),
                 ),
-                signer(SPIFFE, NamePolicy::Spiffe(names.unwrap()), spiffe_bytes),
+                signer(SPIFFE, NamePolicy::Spiffe(names.unwrap()), spiffe_source),
             ])
         };
         let local = Arc::new(TokioClock::starting_at(clock.now() + skew));

@@ -190,3 +190,54 @@ async fn an_expired_ca_makes_requests_wait_and_a_new_one_wakes_them() {
     assert!(cluster.is_issued(&asked).await);
     cluster.stop().await;
 }
+
+/// Writes `content` as the kubelet writes a projected volume.
+fn project(folder: &std::path::Path, generation: &str, content: &[u8]) {
+    let data = folder.join(generation);
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("pool.json"), content).unwrap();
+    let fresh = folder.join("..data_tmp");
+    std::os::unix::fs::symlink(generation, &fresh).unwrap();
+    std::fs::rename(fresh, folder.join("..data")).unwrap();
+    let file = folder.join("pool.json");
+    if !file.exists() {
+        std::os::unix::fs::symlink("..data/pool.json", file).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_comes_late_and_is_swapped_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.json");
+    let cluster = Setup {
+        spiffe_file: Some(path.clone()),
+        ..Setup::new()
+    }
+    .start()
+    .await;
+    cluster
+        .service_dns_pool
+        .send_replace(Some(cluster.new_pool(&["1"])));
+    cluster.pass(60).await;
+    let report = cluster.health.report();
+    assert!(
+        report.contains(&format!("CA pool file {} is missing", path.display())),
+        "{report}"
+    );
+
+    project(folder.path(), "..1", &cluster.new_pool(&["1"]));
+    cluster.health.ready().await;
+    let first = cluster.anchors(SPIFFE).await;
+    project(folder.path(), "..2", b"{\"CAs\": [");
+    cluster.pass(60).await;
+    assert!(cluster.health.is_ready());
+    assert_eq!(cluster.told("CaPoolRefused").await, 1);
+    project(folder.path(), "..3", &cluster.new_pool(&["2"]));
+    cluster.pass(60).await;
+    assert!(!cluster.anchors(SPIFFE).await.same_anchors(&first));
+    let pod = cluster.pod("shop", "web").await;
+    let asked = cluster.ask(&pod, SPIFFE).await;
+    cluster.pass(1).await;
+    assert!(cluster.is_issued(&asked).await);
+    cluster.stop().await;
+}

@@ -1,1 +1,454 @@
+use std::sync::OnceLock;
 
+use podcert_authority::{CaId, CaOptions, Pool};
+use podcert_issuance::{NamePolicy, service_dns, spiffe};
+use podcert_pki::{KeyType, PrivateKey, empty_csr};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const DNS: usize = 0;
+const SPIFFE: usize = 1;
+const SIGNERS: [&str; 2] = ["row-major.net/service-dns", "row-major.net/spiffe"];
+
+fn date() -> Timestamp {
+    "2026-11-21T12:00:00Z".parse().unwrap()
+}
+
+fn authority() -> Arc<Authority> {
+    static AUTHORITY: OnceLock<Arc<Authority>> = OnceLock::new();
+    Arc::clone(AUTHORITY.get_or_init(|| {
+        let pool = Pool::generate(&CaOptions::new(CaId::new("1")), date()).unwrap();
+        Arc::new(Authority::from_pool(pool))
+    }))
+}
+
+fn csr() -> &'static str {
+    static CSR: OnceLock<String> = OnceLock::new();
+    CSR.get_or_init(|| {
+        let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
+        let der = k8s_openapi::ByteString(empty_csr(&key).unwrap());
+        serde_json::to_value(der)
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned()
+    })
+}
+
+/// A queue that knows nothing.
+fn empty() -> Queue {
+    let template = spiffe::IdTemplate::default();
+    let names = spiffe::Policy::new("td".parse().unwrap(), template).unwrap();
+    let policies = vec![
+        Policy::new(
+            SIGNERS[DNS].parse().unwrap(),
+            NamePolicy::ServiceDns(service_dns::Policy::default()),
+        ),
+        Policy::new(SIGNERS[SPIFFE].parse().unwrap(), NamePolicy::Spiffe(names)),
+    ];
+    let metrics = Metrics::new(
+        policies
+            .iter()
+            .map(|policy| policy.signer.clone())
+            .collect(),
+    );
+    Queue::new(policies, Patience::default(), Jitter::seeded(1), metrics)
+}
+
+/// A queue whose watches have listed nothing, with a pool for each signer.
+fn started() -> Queue {
+    let mut queue = empty();
+    list(&mut queue, &[], &[]);
+    queue.sign_with(DNS, authority());
+    queue.sign_with(SPIFFE, authority());
+    queue
+}
+
+fn list(queue: &mut Queue, pods: &[Pod], services: &[Service]) {
+    queue.observe_pod(Event::Init);
+    pods.iter()
+        .for_each(|pod| queue.observe_pod(Event::InitApply(pod.clone())));
+    queue.observe_pod(Event::InitDone);
+    queue.observe_service(Event::Init);
+    services
+        .iter()
+        .for_each(|service| queue.observe_service(Event::InitApply(service.clone())));
+    queue.observe_service(Event::InitDone);
+}
+
+fn pod(name: &str) -> Pod {
+    let sources = SIGNERS.map(|signer| json!({"podCertificate": {"signerName": signer}}));
+    serde_json::from_value(json!({
+        "metadata": {"namespace": "shop", "name": name, "uid": name, "labels": {"app": name}},
+        "spec": {"nodeName": "n", "serviceAccountName": "default", "volumes": [
+            {"projected": {"sources": sources}},
+        ]},
+    }))
+    .unwrap()
+}
+
+fn service(name: &str, app: &str) -> Service {
+    serde_json::from_value(json!({
+        "metadata": {"namespace": "shop", "name": name},
+        "spec": {"type": "ClusterIP", "selector": {"app": app}},
+    }))
+    .unwrap()
+}
+
+fn request_with(
+    name: &str,
+    pod: &str,
+    signer: &str,
+    change: impl Fn(&mut Value),
+) -> PodCertificateRequest {
+    let mut request = json!({
+        "metadata": {"namespace": "shop", "name": name, "uid": name, "resourceVersion": "1"},
+        "spec": {
+            "signerName": signer, "podName": pod, "podUID": pod,
+            "serviceAccountName": "default", "serviceAccountUID": "s",
+            "nodeName": "n", "nodeUID": "n",
+            "stubPKCS10Request": csr(),
+        },
+    });
+    change(&mut request);
+    serde_json::from_value(request).unwrap()
+}
+
+fn request(name: &str, pod: &str, signer: usize) -> PodCertificateRequest {
+    request_with(name, pod, SIGNERS[signer], |_| {})
+}
+
+fn now() -> Instant {
+    static NOW: OnceLock<Instant> = OnceLock::new();
+    *NOW.get_or_init(Instant::now)
+}
+
+fn ask(queue: &mut Queue, signer: usize, request: PodCertificateRequest) {
+    queue.observe_request(signer, Event::Apply(request), now());
+}
+
+fn done(work: &Work, outcome: Outcome) -> Done {
+    Done {
+        uid: Arc::clone(&work.uid),
+        version: work.version.clone(),
+        outcome,
+    }
+}
+
+fn written() -> Outcome {
+    Outcome::Written {
+        counted: Counted::Issued,
+        reason: "Issued",
+        notes: Vec::new(),
+    }
+}
+
+/// Answers all there is to answer; the UIDs, in order.
+fn drain(queue: &mut Queue) -> Vec<String> {
+    let mut answered = Vec::new();
+    while let Some(work) = queue.next(date(), now()) {
+        answered.push(work.uid.to_string());
+        queue.finish(done(&work, written()), date(), now());
+    }
+    answered
+}
+
+fn waiting(queue: &Queue) -> i64 {
+    let reasons = [
+        "PodNotFound",
+        "NoMatchingService",
+        "UnreadableRequest",
+        POOL_NOT_LOADED,
+        CONFLICT,
+    ];
+    [DNS, SPIFFE]
+        .into_iter()
+        .flat_map(|signer| reasons.map(|reason| queue.metrics.waiting_count(signer, reason)))
+        .sum()
+}
+
+#[test]
+fn nothing_is_decided_before_pods_and_services_are_listed() {
+    let mut queue = empty();
+    queue.sign_with(SPIFFE, authority());
+    ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+    assert!(queue.next(date(), now()).is_none());
+    queue.observe_pod(Event::Init);
+    queue.observe_pod(Event::InitApply(pod("web")));
+    queue.observe_pod(Event::InitDone);
+    assert!(queue.next(date(), now()).is_none());
+    queue.observe_service(Event::Init);
+    queue.observe_service(Event::InitDone);
+    assert_eq!(drain(&mut queue), ["r"]);
+}
+
+#[test]
+fn among_ten_thousand_services_few_wake_anybody() {
+    let mut queue = started();
+    queue.observe_pod(Event::Apply(pod("web")));
+    ask(&mut queue, DNS, request("r", "web", DNS));
+    assert!(drain(&mut queue).is_empty());
+    for index in 0..10_000 {
+        queue.observe_service(Event::Apply(service(
+            &format!("s-{index}"),
+            &format!("a-{index}"),
+        )));
+        assert!(queue.ready.is_empty(), "service {index} woke it");
+    }
+    queue.observe_service(Event::Apply(service("web", "web")));
+    let work = queue.next(date(), now()).unwrap();
+    let Answer::Issue(plan) = &work.answer else {
+        panic!("{:?}", work.answer)
+    };
+    let names = format!("{:?}", plan.spec.names());
+    assert!(
+        names.contains("web.shop.svc") && !names.contains("s-1"),
+        "{names}"
+    );
+}
+
+#[test]
+fn a_request_that_cannot_be_read_stops_no_other() {
+    let mut queue = started();
+    queue.observe_pod(Event::Apply(pod("web")));
+    for (index, csr) in ["AAAA", "%", "MAA="].into_iter().enumerate() {
+        let bad = request_with(&format!("bad-{index}"), "web", SIGNERS[SPIFFE], |request| {
+            request["spec"]["stubPKCS10Request"] = json!(csr);
+        });
+        ask(&mut queue, SPIFFE, bad);
+    }
+    ask(&mut queue, SPIFFE, request("good", "web", SPIFFE));
+    assert_eq!(drain(&mut queue), ["good"]);
+    assert_eq!(waiting(&queue), 3);
+}
+
+#[test]
+fn what_is_settled_or_for_another_signer_is_not_kept() {
+    let mut queue = started();
+    queue.observe_pod(Event::Apply(pod("web")));
+    let other = request_with("other", "web", "example.com/other", |_| {});
+    ask(&mut queue, SPIFFE, other);
+    for type_ in ["Issued", "Denied", "Failed"] {
+        let settled = request_with(type_, "web", SIGNERS[SPIFFE], |request| {
+            request["status"] = json!({"conditions": [{"type": type_}]});
+        });
+        ask(&mut queue, SPIFFE, settled);
+    }
+    assert!(drain(&mut queue).is_empty());
+    assert!(queue.tracked.is_empty());
+}
+
+#[test]
+fn an_old_version_shown_late_is_not_answered_again() {
+    let mut queue = started();
+    queue.observe_pod(Event::Apply(pod("web")));
+    ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+    assert_eq!(drain(&mut queue), ["r"]);
+    ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+    assert!(drain(&mut queue).is_empty());
+    let settled = request_with("r", "web", SIGNERS[SPIFFE], |request| {
+        request["status"] = json!({"conditions": [{"type": "Issued"}]});
+    });
+    ask(&mut queue, SPIFFE, settled);
+    assert!(queue.tracked.is_empty(), "nothing is kept of what is over");
+}
+
+#[test]
+fn after_a_conflict_the_newer_version_is_answered() {
+    let newer = || {
+        request_with("r", "web", SIGNERS[SPIFFE], |request| {
+            request["metadata"]["resourceVersion"] = json!("2");
+        })
+    };
+    for newer_first in [true, false] {
+        let mut queue = started();
+        queue.observe_pod(Event::Apply(pod("web")));
+        ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+        let work = queue.next(date(), now()).unwrap();
+        if newer_first {
+            ask(&mut queue, SPIFFE, newer());
+            queue.finish(done(&work, Outcome::Conflict), date(), now());
+        } else {
+            queue.finish(done(&work, Outcome::Conflict), date(), now());
+            assert!(queue.next(date(), now()).is_none());
+            assert_eq!(waiting(&queue), 1);
+            ask(&mut queue, SPIFFE, newer());
+        }
+        let work = queue.next(date(), now()).unwrap();
+        assert_eq!(work.version, "2");
+        queue.finish(done(&work, written()), date(), now());
+        assert_eq!(waiting(&queue), 0);
+    }
+}
+
+#[test]
+fn a_result_after_the_end_brings_nothing_back() {
+    for outcome in [written(), Outcome::Conflict, Outcome::Gone] {
+        let mut queue = started();
+        queue.observe_pod(Event::Apply(pod("web")));
+        let asked = request("r", "web", SPIFFE);
+        ask(&mut queue, SPIFFE, asked.clone());
+        let work = queue.next(date(), now()).unwrap();
+        queue.observe_request(SPIFFE, Event::Delete(asked), now());
+        queue.finish(done(&work, outcome), date(), now());
+        assert!(queue.tracked.is_empty());
+        assert!(queue.next(date(), now()).is_none());
+    }
+}
+
+#[test]
+fn failures_are_spaced_and_each_reason_is_told_once() {
+    let mut queue = started();
+    queue.observe_pod(Event::Apply(pod("web")));
+    ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+    let mut time = now();
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        let work = queue.next(date(), time).unwrap();
+        let outcome = Outcome::Retry {
+            reason: "Forbidden",
+            message: "may not".into(),
+            when: RetryWhen::Refused,
+        };
+        queue.finish(done(&work, outcome), date(), time);
+        let next = queue.deadline().unwrap();
+        waits.push((next - time).as_secs());
+        time = next;
+        queue.tick(time);
+    }
+    assert!(
+        waits.iter().all(|wait| (30..=300).contains(wait)),
+        "{waits:?}"
+    );
+    assert_eq!(queue.announcements().len(), 1);
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Step {
+    Ask(usize),
+    Drain,
+    DropRequest(usize),
+    HaveHalfWritten,
+    ListAgain,
+    Pod(usize),
+    Pool(usize),
+    Service(usize),
+    Touch(usize),
+}
+
+const PODS: usize = 3;
+const REQUESTS: usize = 6;
+const SERVICES: [&str; 4] = ["pod-0", "pod-1", "nobody", "pod-0"];
+
+/// Request `index` is of this pod, for this signer.
+fn asked(index: usize) -> (String, usize) {
+    (format!("pod-{}", index / 2), index % 2)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let certain = (0..PODS)
+        .map(Step::Pod)
+        .chain((0..SERVICES.len()).map(Step::Service))
+        .chain((0..REQUESTS).map(Step::Ask))
+        .chain([Step::Pool(DNS), Step::Pool(SPIFFE)])
+        .collect::<Vec<_>>();
+    let noise = prop::collection::vec(
+        prop_oneof![
+            Just(Step::Drain),
+            Just(Step::HaveHalfWritten),
+            Just(Step::ListAgain),
+            (0..PODS).prop_map(Step::Pod),
+            (0..REQUESTS).prop_map(Step::Touch),
+            (0..REQUESTS).prop_map(Step::DropRequest),
+        ],
+        0..20,
+    );
+    noise.prop_flat_map(move |noise| {
+        let all: Vec<Step> = certain.iter().cloned().chain(noise).collect();
+        Just(all).prop_shuffle()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever the order in which the watches tell, in the end every request is answered that
+    /// can be, exactly once; the others wait; and what was deleted is forgotten.
+    #[test]
+    fn in_any_order_the_end_is_the_same(steps in steps()) {
+        let mut queue = empty();
+        list(&mut queue, &[], &[]);
+        let (mut pods, mut services) = (Vec::new(), Vec::new());
+        let mut answered = Vec::new();
+        let mut half: Vec<Work> = Vec::new();
+        let mut there = [false; REQUESTS];
+        let mut dropped = [false; REQUESTS];
+        for step in steps {
+            match step {
+                Step::Ask(index) => {
+                    let (pod, signer) = asked(index);
+                    ask(&mut queue, signer, request(&format!("r-{index}"), &pod, signer));
+                    there[index] = true;
+                }
+                // Only what is there can change or go.
+                Step::Touch(index) | Step::DropRequest(index) if !there[index] || dropped[index] => {}
+                Step::Touch(index) => {
+                    let (pod, signer) = asked(index);
+                    let uid = format!("r-{index}");
+                    if !answered.contains(&uid) {
+                        ask(&mut queue, signer, request(&uid, &pod, signer));
+                    }
+                }
+                Step::DropRequest(index) => {
+                    let (pod, signer) = asked(index);
+                    let gone = request(&format!("r-{index}"), &pod, signer);
+                    queue.observe_request(signer, Event::Delete(gone), now());
+                    dropped[index] = true;
+                }
+                Step::Pod(index) => {
+                    let pod = pod(&format!("pod-{index}"));
+                    pods.push(pod.clone());
+                    queue.observe_pod(Event::Apply(pod));
+                }
+                Step::Service(index) => {
+                    let service = service(&format!("s-{index}"), SERVICES[index]);
+                    services.push(service.clone());
+                    queue.observe_service(Event::Apply(service));
+                }
+                Step::Pool(signer) => queue.sign_with(signer, authority()),
+                Step::ListAgain => list(&mut queue, &pods, &services),
+                Step::Drain => answered.extend(drain(&mut queue)),
+                Step::HaveHalfWritten => half.extend(queue.next(date(), now())),
+            }
+        }
+        for work in half {
+            answered.push(work.uid.to_string());
+            queue.finish(done(&work, written()), date(), now());
+        }
+        answered.extend(drain(&mut queue));
+
+        let mut once = answered.clone();
+        once.sort();
+        once.dedup();
+        prop_assert_eq!(once.len(), answered.len(), "answered twice: {:?}", answered);
+        for index in 0..REQUESTS {
+            let (pod, signer) = asked(index);
+            let can_be = signer == SPIFFE || SERVICES.contains(&pod.as_str());
+            let is = once.contains(&format!("r-{index}"));
+            if dropped[index] {
+                let kept = queue.tracked.contains_key(format!("r-{index}").as_str());
+                prop_assert!(!kept, "request {} is kept", index);
+            } else {
+                prop_assert_eq!(is, can_be, "request {}", index);
+            }
+        }
+        let left = (0..REQUESTS).filter(|index| !dropped[*index] && !once.contains(&format!("r-{index}")));
+        prop_assert_eq!(waiting(&queue), i64::try_from(left.count()).unwrap());
+        let cures = &queue.cures;
+        prop_assert!(cures.pool.is_empty());
+        prop_assert_eq!(cures.all_pods().len(), usize::try_from(waiting(&queue)).unwrap());
+    }
+}
