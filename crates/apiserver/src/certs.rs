@@ -39,8 +39,8 @@ pub(crate) fn next_pem(data: &str) -> Option<(PemBlock, &str)> {
         let before = rest.get(..end)?;
         let after_end = rest.get(end + PEM_END.len()..)?;
         let begin = before.rfind(PEM_BEGIN);
-        let at_line_start =
-            begin.is_some_and(|begin| begin == 0 || before.as_bytes().get(begin - 1) == Some(&b'\n'));
+        let at_line_start = begin
+            .is_some_and(|begin| begin == 0 || before.as_bytes().get(begin - 1) == Some(&b'\n'));
         if let (Some(begin), true) = (begin, at_line_start)
             && let Some(body) = before.get(begin + PEM_BEGIN.len()..)
             && let Some(found) = read_block(body, after_end)
@@ -81,7 +81,9 @@ fn read_block<'a>(body: &str, after_end: &'a str) -> Option<(PemBlock, &'a str)>
 }
 
 fn trim_line(line: &str) -> &str {
-    line.strip_suffix('\r').unwrap_or(line).trim_end_matches([' ', '\t'])
+    line.strip_suffix('\r')
+        .unwrap_or(line)
+        .trim_end_matches([' ', '\t'])
 }
 
 /// A public key: what kind, and the bytes that make it this key.
@@ -107,7 +109,7 @@ impl Key {
     /// `None` for keys that Go's parser refuses.
     fn read(spki: &SubjectPublicKeyInfo<'_>) -> Option<Self> {
         let bytes = spki.subject_public_key.data.to_vec();
-        let kind = match spki.algorithm.algorithm.to_id_string().as_str() {
+        let kind = match spki.algorithm.algorithm.as_bytes() {
             RSA => {
                 let Ok(PublicKey::RSA(key)) = spki.parsed() else {
                     return None;
@@ -117,11 +119,11 @@ impl Key {
             }
             EC => {
                 let curve = spki.algorithm.parameters.as_ref()?.as_oid().ok()?;
-                let (name, size) = match curve.to_id_string().as_str() {
-                    "1.3.132.0.33" => ("P-224", 28),
-                    "1.2.840.10045.3.1.7" => ("P-256", 32),
-                    "1.3.132.0.34" => ("P-384", 48),
-                    "1.3.132.0.35" => ("P-521", 66),
+                let (name, size) = match curve.as_bytes() {
+                    P224 => ("P-224", 28),
+                    P256 => ("P-256", 32),
+                    P384 => ("P-384", 48),
+                    P521 => ("P-521", 66),
                     _ => return None,
                 };
                 // Uncompressed points are all Go reads.
@@ -162,6 +164,9 @@ pub(crate) enum Depth {
 
 /// A PKCS#10 request; `None` if it does not parse to its last byte.
 pub(crate) fn read_request(der: &[u8], depth: Depth) -> Option<Request> {
+    if !is_framed(der) {
+        return None;
+    }
     let (rest, request) = X509CertificationRequest::from_der(der).ok()?;
     if !rest.is_empty() {
         return None;
@@ -176,8 +181,8 @@ pub(crate) fn read_request(der: &[u8], depth: Depth) -> Option<Request> {
 }
 
 fn is_self_signed(request: &X509CertificationRequest<'_>, key: &Key) -> bool {
-    let algorithm = request.signature_algorithm.algorithm.to_id_string();
-    let ecdsa: &dyn signature::VerificationAlgorithm = match (key.kind, algorithm.as_str()) {
+    let algorithm = request.signature_algorithm.algorithm.as_bytes();
+    let ecdsa: &dyn signature::VerificationAlgorithm = match (key.kind, algorithm) {
         (KeyKind::Ecdsa("P-256"), ECDSA_SHA256) => &signature::ECDSA_P256_SHA256_ASN1,
         (KeyKind::Ecdsa("P-256"), ECDSA_SHA384) => &signature::ECDSA_P256_SHA384_ASN1,
         (KeyKind::Ecdsa("P-384"), ECDSA_SHA256) => &signature::ECDSA_P384_SHA256_ASN1,
@@ -217,10 +222,15 @@ pub(crate) enum Authority {
 
 /// A certificate; `None` if Go's `x509.ParseCertificate` would refuse it.
 pub(crate) fn read_certificate(der: &[u8]) -> Option<Certificate> {
+    if !is_framed(der) {
+        return None;
+    }
     let (rest, certificate) = X509Certificate::from_der(der).ok()?;
-    let negative_serial = certificate.raw_serial().first().is_some_and(|byte| byte & 0x80 != 0);
-    let algorithms_agree =
-        certificate.signature_algorithm == certificate.tbs_certificate.signature;
+    let negative_serial = certificate
+        .raw_serial()
+        .first()
+        .is_some_and(|byte| byte & 0x80 != 0);
+    let algorithms_agree = certificate.signature_algorithm == certificate.tbs_certificate.signature;
     if !rest.is_empty() || negative_serial || !algorithms_agree {
         return None;
     }
@@ -270,6 +280,43 @@ pub(crate) fn read_certificate(der: &[u8]) -> Option<Certificate> {
     Some(read)
 }
 
+/// Whether the frame of a certificate or request has the exact tags of
+/// `SEQUENCE { SEQUENCE, SEQUENCE { OBJECT IDENTIFIER ... }, BIT STRING }` and no unused bits. No
+/// signature covers it, and x509-parser overlooks bits of it that Go checks.
+fn is_framed(der: &[u8]) -> bool {
+    let frame = || {
+        let (outer, content, rest) = next_element(der)?;
+        let (signed, _, content) = next_element(content)?;
+        let (algorithm, identifier, content) = next_element(content)?;
+        let (object_identifier, _, _) = next_element(identifier)?;
+        let (signature, bits, end) = next_element(content)?;
+        let tags = [outer, signed, algorithm, object_identifier, signature];
+        let whole_bytes = bits.first() == Some(&0);
+        let complete = rest.is_empty() && end.is_empty() && whole_bytes;
+        Some(complete && tags == [0x30, 0x30, 0x30, 0x06, 0x03])
+    };
+    frame().unwrap_or(false)
+}
+
+/// Tag, content and what follows of a DER element with a length of up to four bytes.
+fn next_element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, mut rest) = rest.split_first()?;
+    let mut length = usize::from(first);
+    if first >= 0x80 {
+        let (bytes, after) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        if bytes.len() > 4 {
+            return None;
+        }
+        length = bytes
+            .iter()
+            .fold(0, |sum, &byte| (sum << 8) | usize::from(byte));
+        rest = after;
+    }
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
+}
+
 fn instant(seconds: i64) -> Option<Timestamp> {
     Timestamp::from_second(seconds).ok()
 }
@@ -277,12 +324,27 @@ fn instant(seconds: i64) -> Option<Timestamp> {
 const PEM_BEGIN: &str = "-----BEGIN ";
 const PEM_END: &str = "\n-----END ";
 const DASHES: &str = "-----";
-const RSA: &str = "1.2.840.113549.1.1.1";
-const EC: &str = "1.2.840.10045.2.1";
-const ED25519: &str = "1.3.101.112";
-const ECDSA_SHA256: &str = "1.2.840.10045.4.3.2";
-const ECDSA_SHA384: &str = "1.2.840.10045.4.3.3";
-const ECDSA_SHA512: &str = "1.2.840.10045.4.3.4";
+// Object identifiers as their bytes: in dotted form x509-parser shows truncated ones like whole ones.
+/// 1.2.840.113549.1.1.1
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+/// 1.2.840.10045.2.1
+const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+/// 1.3.101.112
+const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+/// 1.3.132.0.33
+const P224: &[u8] = &[0x2b, 0x81, 4, 0, 33];
+/// 1.2.840.10045.3.1.7
+const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+/// 1.3.132.0.34
+const P384: &[u8] = &[0x2b, 0x81, 4, 0, 34];
+/// 1.3.132.0.35
+const P521: &[u8] = &[0x2b, 0x81, 4, 0, 35];
+/// 1.2.840.10045.4.3.2
+const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+/// 1.2.840.10045.4.3.3
+const ECDSA_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
+/// 1.2.840.10045.4.3.4
+const ECDSA_SHA512: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4];
 /// Go ignores stray bits in the last character, but wants the padding.
 const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -290,3 +352,6 @@ const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
+
+#[cfg(test)]
+mod tests;

@@ -79,9 +79,7 @@ fn group(name: &str) -> Value {
     versions.dedup();
     let versions: Vec<Value> = versions
         .into_iter()
-        .map(|version| {
-            json!({"groupVersion": format!("{name}/{version}"), "version": version})
-        })
+        .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))
         .collect();
     json!({
         "name": name,

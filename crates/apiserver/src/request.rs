@@ -255,7 +255,12 @@ impl Query {
                 &self.resource_version,
                 "must be an unsigned integer",
             );
-            Failure::invalid_as(target.kind.group, target.kind.plural, &target.name, &[error])
+            Failure::invalid_as(
+                target.kind.group,
+                target.kind.plural,
+                &target.name,
+                &[error],
+            )
         })
     }
 }

@@ -89,10 +89,7 @@ impl LabelSelector {
                 (Operator::LessThan(bound), Some(value)) => {
                     value.parse::<i64>().is_ok_and(|value| value < *bound)
                 }
-                (
-                    Operator::In(_) | Operator::GreaterThan(_) | Operator::LessThan(_),
-                    None,
-                ) => false,
+                (Operator::In(_) | Operator::GreaterThan(_) | Operator::LessThan(_), None) => false,
             }
         })
     }
@@ -125,7 +122,11 @@ fn parse_requirement(tokens: &mut Lexer<'_>) -> Result<Requirement, String> {
             other => return Err(format!("found '{other}', expected: identifier")),
         },
         Token::Word(key) => (key, false),
-        other => return Err(format!("found '{other}', expected: !, identifier, or 'end of string'")),
+        other => {
+            return Err(format!(
+                "found '{other}', expected: !, identifier, or 'end of string'"
+            ));
+        }
     };
     if let Some(why) = crate::strategy::names::label_key(&key).into_iter().next() {
         return Err(format!("key: Invalid value: {key:?}: {why}"));
@@ -198,7 +199,10 @@ fn parse_set(tokens: &mut Lexer<'_>) -> Result<Vec<String>, String> {
 }
 
 fn checked_value(value: String) -> Result<String, String> {
-    match crate::strategy::names::label_value(&value).into_iter().next() {
+    match crate::strategy::names::label_value(&value)
+        .into_iter()
+        .next()
+    {
         Some(why) => Err(format!("values[0]: Invalid value: {value:?}: {why}")),
         None => Ok(value),
     }
@@ -311,7 +315,9 @@ impl FieldSelector {
                 ))
             })?;
             let value = unescape(value).ok_or_else(|| {
-                Failure::bad_request(format!("invalid field selector: invalid escape in '{term}'"))
+                Failure::bad_request(format!(
+                    "invalid field selector: invalid escape in '{term}'"
+                ))
             })?;
             check_path(kind, path)?;
             terms.push(FieldTerm {

@@ -47,7 +47,10 @@ impl ApiService {
     {
         let (parts, body) = request.into_parts();
         let answered = match read_body(body).await {
-            Ok(body) => self.answer(&parts.method, &parts.uri, &parts.headers, body).await,
+            Ok(body) => {
+                self.answer(&parts.method, &parts.uri, &parts.headers, body)
+                    .await
+            }
             Err(failure) => Err(failure),
         };
         let mut response = answered.unwrap_or_else(|failure| refusal(&failure));
@@ -85,7 +88,7 @@ impl ApiService {
             .strike(&server.inner.random, &target, &self.user)
             .await?;
         self.authorize(&target)?;
-        let answered = server.serve(&self.user, &target, &query, headers, body);
+        let answered = server.serve(&self.user, &target, &query, headers, &body);
         match lose_reply {
             // The deed is done (or refused); the client does not get to know.
             Some(failure) => Err(failure),
@@ -102,7 +105,12 @@ impl ApiService {
             namespace: &target.namespace,
             name: &target.name,
         };
-        match self.server.inner.authorizer.authorize(&self.user, &attributes) {
+        match self
+            .server
+            .inner
+            .authorizer
+            .authorize(&self.user, &attributes)
+        {
             Permission::Allowed => Ok(()),
             Permission::Denied => Err(Failure::forbidden(
                 target.kind,
@@ -142,7 +150,9 @@ enum Content {
 
 impl ApiBody {
     fn once(bytes: impl Into<Bytes>) -> Self {
-        Self(Content::Once(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
+        Self(Content::Once(
+            Some(bytes.into()).filter(|bytes| !bytes.is_empty()),
+        ))
     }
 
     pub(crate) fn watch(lines: impl Stream<Item = Bytes> + Send + 'static) -> Self {
@@ -215,8 +225,7 @@ pub(crate) fn text_response(status: StatusCode, body: impl Into<Bytes>) -> Respo
 }
 
 fn refusal(failure: &Failure) -> Response<ApiBody> {
-    let status =
-        StatusCode::from_u16(failure.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(failure.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if failure.plain_text {
         return text_response(status, format!("{}\n", failure.message));
     }
@@ -237,7 +246,9 @@ where
     match Limited::new(body, BODY_LIMIT).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Failure::too_large(BODY_LIMIT)),
-        Err(error) => Err(Failure::bad_request(format!("cannot read the body: {error}"))),
+        Err(error) => Err(Failure::bad_request(format!(
+            "cannot read the body: {error}"
+        ))),
     }
 }
 

@@ -69,23 +69,31 @@ impl Stats {
 
     fn filtered(&self, wanted: impl Fn(&RequestCount) -> bool) -> Self {
         Self {
-            counts: self.counts.iter().filter(|count| wanted(count)).cloned().collect(),
+            counts: self
+                .counts
+                .iter()
+                .filter(|count| wanted(count))
+                .cloned()
+                .collect(),
         }
     }
 }
 
-/// The running counters.
+/// The running counters: per user, so that counting a known user's request allocates nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Counters(Mutex<HashMap<String, HashMap<(Verb, &'static str), u64>>>);
+pub(crate) struct Counters(Mutex<HashMap<String, OfUser>>);
+
+#[derive(Debug, Default)]
+struct OfUser(HashMap<(Verb, &'static str), u64>);
 
 impl Counters {
     pub(crate) fn count(&self, verb: Verb, resource: &'static str, user: &str) {
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !users.contains_key(user) {
-            users.insert(user.to_owned(), HashMap::new());
+            users.insert(user.to_owned(), OfUser::default());
         }
         if let Some(counts) = users.get_mut(user) {
-            *counts.entry((verb, resource)).or_default() += 1;
+            *counts.0.entry((verb, resource)).or_default() += 1;
         }
     }
 
@@ -94,21 +102,25 @@ impl Counters {
         let mut counts: Vec<_> = users
             .iter()
             .flat_map(|(user, counts)| {
-                counts.iter().map(|(&(verb, resource), &requests)| RequestCount {
-                    verb,
-                    resource,
-                    user: user.clone(),
-                    requests,
-                })
+                counts
+                    .0
+                    .iter()
+                    .map(|(&(verb, resource), &requests)| RequestCount {
+                        verb,
+                        resource,
+                        user: user.clone(),
+                        requests,
+                    })
             })
             .collect();
-        counts.sort_by(|a, b| {
-            (a.verb, a.resource, &a.user).cmp(&(b.verb, b.resource, &b.user))
-        });
+        counts.sort_by(|a, b| (a.verb, a.resource, &a.user).cmp(&(b.verb, b.resource, &b.user)));
         Stats { counts }
     }
 
     pub(crate) fn reset(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }

@@ -47,14 +47,22 @@ impl Failure {
     }
 
     pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} {name:?} not found", kind.qualified()))
-            .with_details(resource_details(kind, name))
+        Self::new(
+            404,
+            "NotFound",
+            format!("{} {name:?} not found", kind.qualified()),
+        )
+        .with_details(resource_details(kind, name))
     }
 
     /// A path under a served group and version that names no resource.
     pub(crate) fn no_such_resource() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
-            .with_details(json!({}))
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+        .with_details(json!({}))
     }
 
     /// A path under no served group and version.

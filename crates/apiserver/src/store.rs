@@ -168,7 +168,10 @@ impl Store {
         let tables = KINDS.iter().map(|_| Table::default()).collect();
         Self {
             // etcd's first revision is 1 too.
-            state: Mutex::new(State { revision: 1, tables }),
+            state: Mutex::new(State {
+                revision: 1,
+                tables,
+            }),
             wake: KINDS.iter().map(|_| watch::Sender::new(0)).collect(),
             history,
         }

@@ -33,7 +33,7 @@ impl ApiServer {
         target: &Target,
         query: &Query,
         headers: &HeaderMap,
-        body: Bytes,
+        body: &Bytes,
     ) -> Result<Response<ApiBody>, Failure> {
         let accept = representation(headers)?;
         match target.verb {
@@ -44,20 +44,21 @@ impl ApiServer {
             Verb::List => self.list(target, query, accept),
             Verb::Watch => self.watch(user, target, query, accept),
             Verb::Create => {
-                let object = self.create(user, target, query, parse_body(target, headers, &body)?)?;
+                let object =
+                    self.create(user, target, query, parse_body(target, headers, body)?)?;
                 Ok(object_response(StatusCode::CREATED, &object, accept))
             }
             Verb::Update => {
-                let object = parse_body(target, headers, &body)?;
+                let object = parse_body(target, headers, body)?;
                 let (status, object) = self.replace(user, target, query, &object)?;
                 Ok(object_response(status, &object, accept))
             }
             Verb::Patch => {
-                let object = self.patch(user, target, query, headers, &body)?;
+                let object = self.patch(user, target, query, headers, body)?;
                 Ok(object_response(StatusCode::OK, &object, accept))
             }
-            Verb::Delete => self.delete(target, query, &body, accept),
-            Verb::DeleteCollection => self.delete_collection(target, query, &body),
+            Verb::Delete => self.delete(target, query, body, accept),
+            Verb::DeleteCollection => self.delete_collection(target, query, body),
         }
     }
 
@@ -74,7 +75,11 @@ impl ApiServer {
         let uid = self.inner.random.uid();
         let created = rfc3339(self.now());
         let metadata = metadata_mut(object);
-        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        for field in [
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "selfLink",
+        ] {
             metadata.remove(field);
         }
         metadata.insert("uid".into(), uid.into());
@@ -131,7 +136,10 @@ fn check_type(target: &Target, object: &Value) -> Result<(), Failure> {
         )));
     }
     for path in ["metadata", "spec", "status"] {
-        if map.get(path).is_some_and(|value| !value.is_object() && !value.is_null()) {
+        if map
+            .get(path)
+            .is_some_and(|value| !value.is_object() && !value.is_null())
+        {
             return Err(Failure::bad_request(format!(
                 "{} in version {expected:?} cannot be handled as a {}: {path} must be an object",
                 target.kind.kind, target.kind.kind
@@ -159,7 +167,10 @@ fn representation(headers: &HeaderMap) -> Result<Representation, Failure> {
     for alternative in accept.split(',') {
         let mut parameters = alternative.split(';').map(str::trim);
         let media_type = parameters.next().unwrap_or_default();
-        if !matches!(media_type, "application/json" | "*/*" | "application/*" | "") {
+        if !matches!(
+            media_type,
+            "application/json" | "*/*" | "application/*" | ""
+        ) {
             continue;
         }
         match parameters.find_map(|parameter| parameter.strip_prefix("as=")) {

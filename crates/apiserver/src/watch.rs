@@ -80,10 +80,13 @@ impl Watch {
     /// The lines of the watch.
     pub(crate) fn into_stream(self) -> impl Stream<Item = Bytes> + Send {
         let next_bookmark = self.bookmarks.map(|period| self.bookmark_after(period));
-        futures::stream::unfold((self, next_bookmark), |(mut watch, mut next_bookmark)| async move {
-            let line = watch.next(&mut next_bookmark).await?;
-            Some((line, (watch, next_bookmark)))
-        })
+        futures::stream::unfold(
+            (self, next_bookmark),
+            |(mut watch, mut next_bookmark)| async move {
+                let line = watch.next(&mut next_bookmark).await?;
+                Some((line, (watch, next_bookmark)))
+            },
+        )
     }
 
     async fn next(&mut self, next_bookmark: &mut Option<Instant>) -> Option<Bytes> {
@@ -163,8 +166,10 @@ impl Watch {
             // The state that last matched, at the revision of the change that ended it.
             let previous = change.previous.as_ref()?;
             let mut value = previous.value.clone();
-            metadata_mut(&mut value)
-                .insert("resourceVersion".into(), change.revision().to_string().into());
+            metadata_mut(&mut value).insert(
+                "resourceVersion".into(),
+                change.revision().to_string().into(),
+            );
             let mut object = Vec::new();
             match self.representation {
                 Representation::MetadataOnly => append_metadata(&value, &mut object),
@@ -235,7 +240,11 @@ fn bookmark(kind: &Kind, revision: u64, annotations: serde_json::Value) -> Bytes
 }
 
 fn error_line(failure: &Failure) -> Bytes {
-    format!("{}\n", json!({"type": "ERROR", "object": failure.to_json()})).into()
+    format!(
+        "{}\n",
+        json!({"type": "ERROR", "object": failure.to_json()})
+    )
+    .into()
 }
 
 /// How long before its end a watch sends a last bookmark.

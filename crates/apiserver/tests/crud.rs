@@ -1,4 +1,9 @@
 //! Create, get, list, update, delete: what every kind has in common.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic in a test is its report"
+)]
 
 mod common;
 
@@ -6,6 +11,7 @@ use std::time::Duration;
 
 use common::*;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
@@ -26,7 +32,10 @@ fn version<K: kube::Resource>(object: &K) -> u64 {
 async fn a_new_object_gets_uid_version_and_date() {
     let (_, client) = world();
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
-    let created = maps.create(&post(), &config_map("a")).await.expect("created");
+    let created = maps
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     assert_eq!(created.uid().expect("uid").len(), 36);
     assert_eq!(
         created.creation_timestamp().expect("date").0.to_string(),
@@ -35,7 +44,10 @@ async fn a_new_object_gets_uid_version_and_date() {
     assert_eq!(created.namespace().as_deref(), Some("default"));
     assert_eq!(maps.get("a").await.expect("read"), created);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let second = maps.create(&post(), &config_map("b")).await.expect("created");
+    let second = maps
+        .create(&post(), &config_map("b"))
+        .await
+        .expect("created");
     assert!(version(&second) > version(&created));
     assert_eq!(
         second.creation_timestamp().expect("date").0.to_string(),
@@ -82,17 +94,25 @@ async fn a_resource_version_on_create_is_refused() {
 async fn refusals_are_worded_as_upstream_words_them() {
     let (_, client) = world();
     let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
-    maps.create(&post(), &config_map("a")).await.expect("created");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
 
     let status = refusal(maps.create(&post(), &config_map("a")).await);
-    assert_eq!((status.code, status.reason.as_str()), (409, "AlreadyExists"));
+    assert_eq!(
+        (status.code, status.reason.as_str()),
+        (409, "AlreadyExists")
+    );
     assert_eq!(status.message, "configmaps \"a\" already exists");
 
     let status = refusal(maps.get("b").await);
     assert_eq!((status.code, status.reason.as_str()), (404, "NotFound"));
     assert_eq!(status.message, "configmaps \"b\" not found");
     let details = status.details.expect("details");
-    assert_eq!((details.kind.as_str(), details.name.as_str()), ("configmaps", "b"));
+    assert_eq!(
+        (details.kind.as_str(), details.name.as_str()),
+        ("configmaps", "b")
+    );
 
     let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
     let status = refusal(deployments.get("b").await);
@@ -113,7 +133,9 @@ async fn refusals_are_worded_as_upstream_words_them() {
         )]
     );
     assert!(
-        status.message.starts_with("ConfigMap \"Not_A_Name\" is invalid: metadata.name: Invalid value:"),
+        status
+            .message
+            .starts_with("ConfigMap \"Not_A_Name\" is invalid: metadata.name: Invalid value:"),
         "{}",
         status.message
     );
@@ -123,22 +145,35 @@ async fn refusals_are_worded_as_upstream_words_them() {
 async fn unknown_resources_and_versions_are_not_found() {
     let (_, client) = world();
     let get = |path: &str| {
-        let request = http::Request::get(path).body(Vec::new()).expect("a request");
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .expect("a request");
         let client = client.clone();
         async move { refusal(client.request::<serde_json::Value>(request).await) }
     };
     // A served version without such a resource answers with a Status ...
     let status = get("/apis/certificates.k8s.io/v1/nonsense").await;
     assert_eq!((status.code, status.reason.as_str()), (404, "NotFound"));
-    assert_eq!(status.message, "the server could not find the requested resource");
+    assert_eq!(
+        status.message,
+        "the server could not find the requested resource"
+    );
     // ... a version that is not served with the mux's plain text.
     let status = get("/apis/certificates.k8s.io/v1beta1/podcertificaterequests").await;
     // (kube's `is_not_found` does not see that: it wants the reason.)
-    assert_eq!((status.code, status.message.as_str()), (404, "404 page not found"));
+    assert_eq!(
+        (status.code, status.message.as_str()),
+        (404, "404 page not found")
+    );
     // A cluster-scoped resource has no place in a namespace, nor the other way round.
     assert_eq!(get("/api/v1/namespaces/default/nodes").await.code, 404);
     assert_eq!(get("/api/v1/pods/name").await.code, 404);
-    assert_eq!(get("/api/v1/namespaces/default/configmaps/a/status").await.code, 404);
+    assert_eq!(
+        get("/api/v1/namespaces/default/configmaps/a/status")
+            .await
+            .code,
+        404
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,26 +191,51 @@ async fn methods_and_bodies_that_make_no_sense_are_refused() {
     };
     let maps = "/api/v1/namespaces/default/configmaps";
     let json = "application/json";
-    assert_eq!(send(post("/api/v1/configmaps", json, b"{}")).await.code, 405);
+    assert_eq!(
+        send(post("/api/v1/configmaps", json, b"{}")).await.code,
+        405
+    );
     assert_eq!(send(post(maps, json, b"{")).await.code, 400);
     assert_eq!(send(post(maps, json, b"[]")).await.code, 400);
-    assert_eq!(send(post(maps, "application/yaml", b"a: b")).await.code, 415);
-    assert_eq!(send(post(maps, json, br#"{"metadata": 7}"#)).await.code, 400);
-    let status = send(post(maps, json, br#"{"apiVersion":"v2","kind":"ConfigMap"}"#)).await;
+    assert_eq!(
+        send(post(maps, "application/yaml", b"a: b")).await.code,
+        415
+    );
+    assert_eq!(
+        send(post(maps, json, br#"{"metadata": 7}"#)).await.code,
+        400
+    );
+    let status = send(post(
+        maps,
+        json,
+        br#"{"apiVersion":"v2","kind":"ConfigMap"}"#,
+    ))
+    .await;
     assert_eq!(status.code, 400);
     assert_eq!(
         status.message,
         "the API version in the data (v2) does not match the expected API version (v1)"
     );
-    assert_eq!(send(post(maps, json, br#"{"kind":"Secret"}"#)).await.code, 400);
-    let status = send(post(maps, json, br#"{"metadata":{"name":"a","namespace":"x"}}"#)).await;
+    assert_eq!(
+        send(post(maps, json, br#"{"kind":"Secret"}"#)).await.code,
+        400
+    );
+    let status = send(post(
+        maps,
+        json,
+        br#"{"metadata":{"name":"a","namespace":"x"}}"#,
+    ))
+    .await;
     assert_eq!(
         status.message,
         "the namespace of the provided object does not match the namespace sent on the request"
     );
     let huge = vec![b' '; 3 * 1024 * 1024 + 1];
     let status = send(post(maps, json, &huge)).await;
-    assert_eq!((status.code, status.reason.as_str()), (413, "RequestEntityTooLarge"));
+    assert_eq!(
+        (status.code, status.reason.as_str()),
+        (413, "RequestEntityTooLarge")
+    );
     let status = send(post(maps, json, br#"{"metadata":{}}"#)).await;
     assert_eq!(
         causes(&status),
@@ -193,18 +253,28 @@ async fn generated_names_have_five_letters_of_the_kubernetes_alphabet() {
     let map: ConfigMap = from(json!({"metadata": {"generateName": "req-"}}));
     let mut names = std::collections::BTreeSet::new();
     for _ in 0..200 {
-        let name = maps.create(&post(), &map).await.expect("created").name_any();
+        let name = maps
+            .create(&post(), &map)
+            .await
+            .expect("created")
+            .name_any();
         let suffix = name.strip_prefix("req-").expect("the prefix");
         assert_eq!(suffix.len(), 5, "{name}");
         assert!(
-            suffix.chars().all(|c| "bcdfghjklmnpqrstvwxz2456789".contains(c)),
+            suffix
+                .chars()
+                .all(|c| "bcdfghjklmnpqrstvwxz2456789".contains(c)),
             "{name}"
         );
         names.insert(name);
     }
     assert_eq!(names.len(), 200);
     let long: ConfigMap = from(json!({"metadata": {"generateName": "x".repeat(100)}}));
-    let name = maps.create(&post(), &long).await.expect("created").name_any();
+    let name = maps
+        .create(&post(), &long)
+        .await
+        .expect("created")
+        .name_any();
     assert_eq!(name.len(), 63);
 }
 
@@ -224,10 +294,16 @@ async fn a_seed_repeats_names_and_uids() {
 async fn an_update_needs_the_newest_version() {
     let (_, client) = world();
     let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
-    let first = maps.create(&post(), &config_map("a")).await.expect("created");
+    let first = maps
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     let mut changed = first.clone();
     changed.data = Some([("key".to_owned(), "new".to_owned())].into());
-    let second = maps.replace("a", &post(), &changed).await.expect("replaced");
+    let second = maps
+        .replace("a", &post(), &changed)
+        .await
+        .expect("replaced");
     assert!(version(&second) > version(&first));
     assert_eq!(second.uid(), first.uid());
 
@@ -241,14 +317,21 @@ async fn an_update_needs_the_newest_version() {
     // ConfigMaps may be overwritten without a version.
     changed.metadata.resource_version = None;
     changed.data = None;
-    let third = maps.replace("a", &post(), &changed).await.expect("replaced");
+    let third = maps
+        .replace("a", &post(), &changed)
+        .await
+        .expect("replaced");
     assert_eq!(third.data, None);
 
     let mut other = changed.clone();
     other.metadata.uid = Some("another".into());
     let status = refusal(maps.replace("a", &post(), &other).await);
     assert_eq!(status.code, 409);
-    assert!(status.message.contains("Precondition failed: UID in precondition: another"));
+    assert!(
+        status
+            .message
+            .contains("Precondition failed: UID in precondition: another")
+    );
 
     let status = refusal(maps.replace("b", &post(), &config_map("b")).await);
     assert_eq!(status.code, 404);
@@ -263,13 +346,19 @@ async fn an_update_needs_the_newest_version() {
 async fn an_update_that_changes_nothing_writes_nothing() {
     let (api, client) = world();
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
-    let first = maps.create(&post(), &config_map("a")).await.expect("created");
+    let first = maps
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     let before = api.resource_version();
     let again = maps.replace("a", &post(), &first).await.expect("replaced");
     assert_eq!(again, first);
     let mut unversioned = config_map("a");
     unversioned.metadata.labels = Some([].into());
-    let again = maps.replace("a", &post(), &unversioned).await.expect("replaced");
+    let again = maps
+        .replace("a", &post(), &unversioned)
+        .await
+        .expect("replaced");
     assert_eq!(again, first);
     assert_eq!(api.resource_version(), before);
 }
@@ -286,7 +375,10 @@ async fn status_and_spec_are_written_apart() {
         },
         "status": {"replicas": 9},
     }));
-    let created = deployments.create(&post(), &deployment).await.expect("created");
+    let created = deployments
+        .create(&post(), &deployment)
+        .await
+        .expect("created");
     assert_eq!(created.status, None, "status is dropped on create");
     assert_eq!(created.metadata.generation, Some(1));
     assert_eq!(created.spec.replicas, Some(1));
@@ -307,13 +399,15 @@ async fn status_and_spec_are_written_apart() {
     let mut change = after.clone();
     change.status = None;
     change.spec.replicas = Some(5);
-    let after = deployments.replace("web", &post(), &change).await.expect("replaced");
+    let after = deployments
+        .replace("web", &post(), &change)
+        .await
+        .expect("replaced");
     assert_eq!(after.status.as_ref().and_then(|it| it.replicas), Some(3));
     assert_eq!(after.metadata.generation, Some(2));
 
     let mut change = after.clone();
-    change.spec.selector.match_labels =
-        Some([("app".to_owned(), "db".to_owned())].into());
+    change.spec.selector.match_labels = Some([("app".to_owned(), "db".to_owned())].into());
     let fields: Vec<String> = causes(&refusal(deployments.replace("web", &post(), &change).await))
         .into_iter()
         .map(|(field, _)| field)
@@ -325,7 +419,10 @@ async fn status_and_spec_are_written_apart() {
 async fn deletion_checks_its_preconditions() {
     let (_, client) = world();
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
-    let created = maps.create(&post(), &config_map("a")).await.expect("created");
+    let created = maps
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     let wrong = DeleteParams::default().preconditions(Preconditions {
         uid: Some("another".into()),
         resource_version: None,
@@ -336,9 +433,17 @@ async fn deletion_checks_its_preconditions() {
         uid: created.uid(),
         resource_version: created.resource_version(),
     });
-    let status = maps.delete("a", &right).await.expect("deleted").right().expect("a Status");
+    let status = maps
+        .delete("a", &right)
+        .await
+        .expect("deleted")
+        .right()
+        .expect("a Status");
     assert!(status.is_success());
-    assert_eq!(status.details.expect("details").uid, created.uid().expect("uid"));
+    assert_eq!(
+        status.details.expect("details").uid,
+        created.uid().expect("uid")
+    );
     assert_eq!(refusal(maps.get("a").await).code, 404);
     assert_eq!(refusal(maps.delete("a", &right).await).code, 404);
 }
@@ -370,7 +475,9 @@ async fn finalizers_hold_an_object_until_the_last_is_gone() {
     );
 
     // A second DELETE changes nothing; removing the finalizer removes the object.
-    maps.delete("a", &DeleteParams::default()).await.expect("still marked");
+    maps.delete("a", &DeleteParams::default())
+        .await
+        .expect("still marked");
     let mut freed = maps.get("a").await.expect("still there");
     assert_eq!(freed.resource_version(), marked.resource_version());
     freed.finalizers_mut().clear();
@@ -385,27 +492,58 @@ async fn a_scheduled_pod_is_marked_first_and_removed_by_grace_zero() {
     let mut scheduled = pod("a");
     scheduled.spec.as_mut().expect("spec").node_name = Some("node".into());
     let created = pods.create(&post(), &scheduled).await.expect("created");
-    assert_eq!(created.status.as_ref().and_then(|it| it.phase.as_deref()), Some("Pending"));
+    assert_eq!(
+        created.status.as_ref().and_then(|it| it.phase.as_deref()),
+        Some("Pending")
+    );
     let spec = created.spec.as_ref().expect("spec");
     assert_eq!(spec.service_account_name.as_deref(), Some("default"));
 
-    pods.delete("a", &DeleteParams::default()).await.expect("marked");
+    pods.delete("a", &DeleteParams::default())
+        .await
+        .expect("marked");
     let marked = pods.get("a").await.expect("still there");
     assert_eq!(marked.metadata.deletion_grace_period_seconds, Some(30));
     assert_eq!(
-        marked.metadata.deletion_timestamp.as_ref().expect("mark").0.to_string(),
+        marked
+            .metadata
+            .deletion_timestamp
+            .as_ref()
+            .expect("mark")
+            .0
+            .to_string(),
         "2026-11-21T12:00:30Z"
     );
     assert_eq!(marked.metadata.generation, Some(2));
     // Asking again with a longer grace period changes nothing.
-    pods.delete("a", &DeleteParams::default().grace_period(60)).await.expect("marked");
-    assert_eq!(pods.get("a").await.expect("there").resource_version(), marked.resource_version());
-    pods.delete("a", &DeleteParams::default().grace_period(0)).await.expect("removed");
+    pods.delete("a", &DeleteParams::default().grace_period(60))
+        .await
+        .expect("marked");
+    assert_eq!(
+        pods.get("a").await.expect("there").resource_version(),
+        marked.resource_version()
+    );
+    // A shorter one counts from the first deletion.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    pods.delete("a", &DeleteParams::default().grace_period(10))
+        .await
+        .expect("shortened");
+    let shortened = pods.get("a").await.expect("still there").metadata;
+    assert_eq!(shortened.deletion_grace_period_seconds, Some(10));
+    assert_eq!(
+        shortened.deletion_timestamp.expect("mark").0.to_string(),
+        "2026-11-21T12:00:10Z"
+    );
+    pods.delete("a", &DeleteParams::default().grace_period(0))
+        .await
+        .expect("removed");
     assert_eq!(refusal(pods.get("a").await).code, 404);
 
     // A pod on no node goes at once.
     pods.create(&post(), &pod("b")).await.expect("created");
-    pods.delete("b", &DeleteParams::default()).await.expect("removed");
+    pods.delete("b", &DeleteParams::default())
+        .await
+        .expect("removed");
     assert_eq!(refusal(pods.get("b").await).code, 404);
 }
 
@@ -440,12 +578,25 @@ async fn a_namespace_comes_with_a_service_account_and_takes_all_with_it() {
         .create(&post(), &from(json!({"metadata": {"name": "team"}})))
         .await
         .expect("created");
-    assert_eq!(made.labels().get("kubernetes.io/metadata.name").map(String::as_str), Some("team"));
+    assert_eq!(
+        made.labels()
+            .get("kubernetes.io/metadata.name")
+            .map(String::as_str),
+        Some("team")
+    );
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "team");
-    accounts.get("default").await.expect("made with the namespace");
+    accounts
+        .get("default")
+        .await
+        .expect("made with the namespace");
     let maps: Api<ConfigMap> = Api::namespaced(client, "team");
-    maps.create(&post(), &config_map("a")).await.expect("created");
-    namespaces.delete("team", &DeleteParams::default()).await.expect("deleted");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
+    namespaces
+        .delete("team", &DeleteParams::default())
+        .await
+        .expect("deleted");
     assert_eq!(refusal(maps.get("a").await).code, 404);
     assert_eq!(refusal(accounts.get("default").await).code, 404);
     assert_eq!(refusal(namespaces.get("team").await).code, 404);
@@ -458,16 +609,29 @@ async fn services_and_secrets_get_their_defaults() {
     let service: Service = from(json!({
         "metadata": {"name": "web"}, "spec": {"ports": [{"port": 443}]},
     }));
-    let spec = services.create(&post(), &service).await.expect("created").spec.expect("spec");
+    let spec = services
+        .create(&post(), &service)
+        .await
+        .expect("created")
+        .spec
+        .expect("spec");
     assert_eq!(spec.type_.as_deref(), Some("ClusterIP"));
     assert!(spec.cluster_ip.expect("an address").starts_with("10.96."));
     let port = &spec.ports.expect("ports")[0];
     assert_eq!(port.protocol.as_deref(), Some("TCP"));
-    assert_eq!(serde_json::to_value(&port.target_port).expect("json"), json!(443));
+    assert_eq!(
+        serde_json::to_value(&port.target_port).expect("json"),
+        json!(443)
+    );
     let headless: Service = from(json!({
         "metadata": {"name": "headless"}, "spec": {"clusterIP": "None"},
     }));
-    let spec = services.create(&post(), &headless).await.expect("created").spec.expect("spec");
+    let spec = services
+        .create(&post(), &headless)
+        .await
+        .expect("created")
+        .spec
+        .expect("spec");
     assert_eq!(spec.cluster_ip.as_deref(), Some("None"));
 
     let secrets: Api<Secret> = Api::default_namespaced(client);
@@ -489,16 +653,26 @@ async fn dry_runs_check_everything_and_store_nothing() {
     let mut dry = post();
     dry.dry_run = true;
     let before = api.resource_version();
-    maps.create(&dry, &config_map("a")).await.expect("would be created");
+    maps.create(&dry, &config_map("a"))
+        .await
+        .expect("would be created");
     assert_eq!(refusal(maps.get("a").await).code, 404);
     assert_eq!(api.resource_version(), before);
-    let created = maps.create(&post(), &config_map("a")).await.expect("created");
+    let created = maps
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     assert_eq!(refusal(maps.create(&dry, &config_map("a")).await).code, 409);
     let mut changed = created.clone();
     changed.data = None;
-    let dried = maps.replace("a", &dry, &changed).await.expect("would be replaced");
+    let dried = maps
+        .replace("a", &dry, &changed)
+        .await
+        .expect("would be replaced");
     assert_eq!(dried.data, None);
-    maps.delete("a", &DeleteParams::default().dry_run()).await.expect("would be deleted");
+    maps.delete("a", &DeleteParams::default().dry_run())
+        .await
+        .expect("would be deleted");
     assert_eq!(maps.get("a").await.expect("untouched"), created);
 }
 
@@ -512,14 +686,23 @@ async fn a_collection_is_deleted_by_selector() {
         maps.create(&post(), &map).await.expect("created");
     }
     let gone = maps
-        .delete_collection(&DeleteParams::default(), &ListParams::default().labels("app=web"))
+        .delete_collection(
+            &DeleteParams::default(),
+            &ListParams::default().labels("app=web"),
+        )
         .await
         .expect("deleted")
         .left()
         .expect("the list");
     assert_eq!(gone.items.len(), 2);
     let left = maps.list(&ListParams::default()).await.expect("listed");
-    assert_eq!(left.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(
+        left.items
+            .iter()
+            .map(ResourceExt::name_any)
+            .collect::<Vec<_>>(),
+        ["b"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -527,15 +710,24 @@ async fn lists_come_in_pages_of_one_snapshot() {
     let (_, client) = world();
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
     for index in 0..7 {
-        maps.create(&post(), &config_map(&format!("m{index}"))).await.expect("created");
+        maps.create(&post(), &config_map(&format!("m{index}")))
+            .await
+            .expect("created");
     }
-    let first = maps.list(&ListParams::default().limit(3)).await.expect("listed");
+    let first = maps
+        .list(&ListParams::default().limit(3))
+        .await
+        .expect("listed");
     assert_eq!(first.items.len(), 3);
     assert_eq!(first.metadata.remaining_item_count, Some(4));
     let token = first.metadata.continue_.clone().expect("more");
     // What happens between pages is not in them.
-    maps.delete("m4", &DeleteParams::default()).await.expect("deleted");
-    maps.create(&post(), &config_map("m35")).await.expect("created");
+    maps.delete("m4", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    maps.create(&post(), &config_map("m35"))
+        .await
+        .expect("created");
     let mut names: Vec<String> = first.items.iter().map(ResourceExt::name_any).collect();
     let mut token = Some(token);
     while let Some(next) = token {
@@ -543,7 +735,10 @@ async fn lists_come_in_pages_of_one_snapshot() {
             .list(&ListParams::default().limit(3).continue_token(&next))
             .await
             .expect("listed");
-        assert_eq!(page.metadata.resource_version, first.metadata.resource_version);
+        assert_eq!(
+            page.metadata.resource_version,
+            first.metadata.resource_version
+        );
         names.extend(page.items.iter().map(ResourceExt::name_any));
         token = page.metadata.continue_;
     }
@@ -565,12 +760,20 @@ async fn a_continued_list_whose_snapshot_is_gone_expires() {
     let (api, client) = world();
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
     for name in ["a", "b", "c"] {
-        maps.create(&post(), &config_map(name)).await.expect("created");
+        maps.create(&post(), &config_map(name))
+            .await
+            .expect("created");
     }
-    let page = maps.list(&ListParams::default().limit(1)).await.expect("listed");
+    let page = maps
+        .list(&ListParams::default().limit(1))
+        .await
+        .expect("listed");
     api.faults().compact();
     let token = page.metadata.continue_.expect("more");
-    let status = refusal(maps.list(&ListParams::default().continue_token(&token)).await);
+    let status = refusal(
+        maps.list(&ListParams::default().continue_token(&token))
+            .await,
+    );
     assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
     let nonsense = ListParams::default().continue_token("nonsense");
     assert_eq!(refusal(maps.list(&nonsense).await).code, 400);
@@ -585,18 +788,30 @@ async fn reads_from_the_future_time_out() {
         .matching(kube::api::VersionMatch::NotOlderThan);
     let status = refusal(maps.list(&future).await);
     assert_eq!((status.code, status.reason.as_str()), (504, "Timeout"));
-    assert!(status.message.contains("Too large resource version: 1000000"));
+    assert!(
+        status
+            .message
+            .contains("Too large resource version: 1000000")
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn metadata_can_be_read_alone() {
     let (_, client) = world();
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
-    maps.create(&post(), &config_map("a")).await.expect("created");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     let meta = maps.get_metadata("a").await.expect("read");
-    assert_eq!(meta.types.as_ref().map(|it| it.kind.as_str()), Some("PartialObjectMetadata"));
+    assert_eq!(
+        meta.types.as_ref().map(|it| it.kind.as_str()),
+        Some("PartialObjectMetadata")
+    );
     assert_eq!(meta.metadata.name.as_deref(), Some("a"));
-    let list = maps.list_metadata(&ListParams::default()).await.expect("listed");
+    let list = maps
+        .list_metadata(&ListParams::default())
+        .await
+        .expect("listed");
     assert_eq!(list.items.len(), 1);
 }
 
@@ -606,30 +821,61 @@ async fn every_response_carries_the_servers_date() {
     let client = Client::new(api.as_user(User::admin()), "default");
     tokio::time::sleep(Duration::from_secs(3600)).await;
     for path in ["/api/v1/nodes", "/api/v1/nonsense", "/version"] {
-        let request = http::Request::get(path).body(kube::client::Body::empty()).expect("a request");
+        let request = http::Request::get(path)
+            .body(kube::client::Body::empty())
+            .expect("a request");
         let response = client.send(request).await.expect("a response");
-        assert_eq!(response.headers()["date"], "Sat, 21 Nov 2026 13:00:00 GMT", "{path}");
+        assert_eq!(
+            response.headers()["date"],
+            "Sat, 21 Nov 2026 13:00:00 GMT",
+            "{path}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn discovery_lists_what_is_served() {
     let (_, client) = world();
-    assert_eq!(client.apiserver_version().await.expect("version").minor, "37");
+    assert_eq!(
+        client.apiserver_version().await.expect("version").minor,
+        "37"
+    );
     let groups = client.list_api_groups().await.expect("groups");
-    let names: Vec<&str> = groups.groups.iter().map(|group| group.name.as_str()).collect();
+    let names: Vec<&str> = groups
+        .groups
+        .iter()
+        .map(|group| group.name.as_str())
+        .collect();
     assert!(names.contains(&"certificates.k8s.io"), "{names:?}");
-    assert_eq!(client.list_core_api_versions().await.expect("versions").versions, ["v1"]);
+    assert_eq!(
+        client
+            .list_core_api_versions()
+            .await
+            .expect("versions")
+            .versions,
+        ["v1"]
+    );
     let certificates = client
         .list_api_group_resources("certificates.k8s.io/v1")
         .await
         .expect("resources");
-    let names: Vec<&str> = certificates.resources.iter().map(|it| it.name.as_str()).collect();
+    let names: Vec<&str> = certificates
+        .resources
+        .iter()
+        .map(|it| it.name.as_str())
+        .collect();
     assert_eq!(
         names,
-        ["podcertificaterequests", "podcertificaterequests/status", "clustertrustbundles"]
+        [
+            "podcertificaterequests",
+            "podcertificaterequests/status",
+            "clustertrustbundles"
+        ]
     );
-    let discovery = kube::Discovery::new(client).run().await.expect("discovered");
+    let discovery = kube::Discovery::new(client)
+        .run()
+        .await
+        .expect("discovered");
     assert!(discovery.has_group("coordination.k8s.io"));
 }
 
@@ -638,9 +884,69 @@ async fn a_server_without_a_clock_follows_tokios() {
     let api = ApiServer::builder().build();
     let maps: Api<ConfigMap> = Api::default_namespaced(client(&api));
     tokio::time::sleep(Duration::from_secs(86_400)).await;
-    let created = maps.create(&post(), &config_map("a")).await.expect("created");
+    let created = maps
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     assert_eq!(
         created.creation_timestamp().expect("date").0.to_string(),
         "2026-01-02T00:00:00Z"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn kubes_recorder_publishes_and_counts_events() {
+    use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+    let (_, client) = world();
+    let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
+    let map = maps
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
+    let reporter = Reporter {
+        controller: "example.com/test".into(),
+        instance: Some("test-0".into()),
+    };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let event = Event {
+        type_: EventType::Warning,
+        reason: "Waiting".into(),
+        note: Some("for better times".into()),
+        action: "Waiting".into(),
+        secondary: None,
+    };
+    let about = kube::Resource::object_ref(&map, &());
+    for _ in 0..2 {
+        recorder.publish(&event, &about).await.expect("published");
+    }
+    let events: Api<k8s_openapi::api::events::v1::Event> = Api::default_namespaced(client);
+    let about = ListParams::default().fields("regarding.name=a,reason=Waiting");
+    let list = events.list(&about).await.expect("listed");
+    assert_eq!(list.items.len(), 1);
+    assert_eq!(list.items[0].series.as_ref().expect("a series").count, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_created_by_its_first_update_and_guarded_by_versions() {
+    let (_, client) = world();
+    let leases: Api<Lease> = Api::default_namespaced(client);
+    let lease: Lease = from(json!({
+        "metadata": {"name": "l"}, "spec": {"holderIdentity": "one", "leaseDurationSeconds": 15},
+    }));
+    let created = leases
+        .replace("l", &post(), &lease)
+        .await
+        .expect("created by PUT");
+    let mut renewed = created.clone();
+    renewed.spec.as_mut().expect("spec").holder_identity = Some("two".into());
+    leases
+        .replace("l", &post(), &renewed)
+        .await
+        .expect("renewed");
+    assert_eq!(
+        refusal(leases.replace("l", &post(), &renewed).await).code,
+        409
+    );
+    let causes = causes(&refusal(leases.replace("l", &post(), &lease).await));
+    assert_eq!(causes[0].0, "metadata.resourceVersion");
 }

@@ -1,4 +1,9 @@
 //! What a ClusterTrustBundle must be: one test per rule.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic in a test is its report"
+)]
 
 mod common;
 
@@ -31,7 +36,10 @@ fn bundles(client: Client) -> Api<ClusterTrustBundle> {
 
 async fn created(object: &ClusterTrustBundle) -> ClusterTrustBundle {
     let (_, client) = world();
-    bundles(client).create(&post(), object).await.expect("created")
+    bundles(client)
+        .create(&post(), object)
+        .await
+        .expect("created")
 }
 
 /// Refused with this one cause.
@@ -116,7 +124,13 @@ async fn expired_anchors_are_fine() {
     let mut old = ca("old");
     old.params.not_after = rcgen::date_time_ymd(2001, 1, 1);
     old.params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-    created(&linked(&old.params.self_signed(&old.key).expect("a certificate").pem())).await;
+    created(&linked(
+        &old.params
+            .self_signed(&old.key)
+            .expect("a certificate")
+            .pem(),
+    ))
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,8 +142,13 @@ async fn a_key_is_no_anchor() {
 
 #[tokio::test(start_paused = true)]
 async fn pem_headers_are_refused() {
-    let pem = ca("root").pem.replace("CERTIFICATE-----\n", "CERTIFICATE-----\nKey: value\n\n");
-    let pem = pem.replace("-----END CERTIFICATE-----\nKey: value\n\n", "-----END CERTIFICATE-----\n");
+    let pem = ca("root")
+        .pem
+        .replace("CERTIFICATE-----\n", "CERTIFICATE-----\nKey: value\n\n");
+    let pem = pem.replace(
+        "-----END CERTIFICATE-----\nKey: value\n\n",
+        "-----END CERTIFICATE-----\n",
+    );
     bundle_refused(&pem, "entry 0 has PEM block headers").await;
 }
 
@@ -146,7 +165,11 @@ async fn an_anchor_must_parse() {
 async fn an_anchor_is_a_ca() {
     let root = ca("root");
     let leaf = leaf(&root, &p256(), 0, 3600, &["a"]);
-    bundle_refused(&format!("{}{leaf}", root.pem), "entry 1 does not have the CA bit set").await;
+    bundle_refused(
+        &format!("{}{leaf}", root.pem),
+        "entry 1 does not have the CA bit set",
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +200,10 @@ async fn the_signer_never_changes() {
     let (_, client) = world();
     let bundles = bundles(client);
     let pem = ca("root").pem;
-    let mut made = bundles.create(&post(), &linked(&pem)).await.expect("created");
+    let mut made = bundles
+        .create(&post(), &linked(&pem))
+        .await
+        .expect("created");
     made.spec.signer_name = Some("example.com/other".into());
     let causes = causes(&refusal(bundles.replace(NAME, &post(), &made).await));
     assert!(causes.contains(&(
@@ -190,14 +216,20 @@ async fn the_signer_never_changes() {
 async fn an_update_is_checked_and_needs_a_version() {
     let (_, client) = world();
     let bundles = bundles(client);
-    let mut made = bundles.create(&post(), &linked(&ca("root").pem)).await.expect("created");
+    let mut made = bundles
+        .create(&post(), &linked(&ca("root").pem))
+        .await
+        .expect("created");
     let mut empty = made.clone();
     empty.spec.trust_bundle = "none".into();
     let status = refusal(bundles.replace(NAME, &post(), &empty).await);
     assert_eq!(causes(&status)[0].0, "spec.trustBundle");
 
     made.spec.trust_bundle = ca("next").pem;
-    let updated = bundles.replace(NAME, &post(), &made).await.expect("replaced");
+    let updated = bundles
+        .replace(NAME, &post(), &made)
+        .await
+        .expect("replaced");
     assert_eq!(updated.spec.trust_bundle, made.spec.trust_bundle);
     made.metadata.resource_version = None;
     let status = refusal(bundles.replace(NAME, &post(), &made).await);
@@ -212,18 +244,27 @@ async fn bundles_are_selected_by_signer_and_label() {
     let mut live = linked(&pem);
     live.labels_mut().insert("canarying".into(), "live".into());
     bundles.create(&post(), &live).await.expect("created");
-    bundles.create(&post(), &bundle("plain", None, &pem)).await.expect("created");
+    bundles
+        .create(&post(), &bundle("plain", None, &pem))
+        .await
+        .expect("created");
     let names = |params: ListParams| {
         let bundles = bundles.clone();
         async move {
             let list = bundles.list(&params).await.expect("listed");
-            list.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>()
+            list.items
+                .iter()
+                .map(ResourceExt::name_any)
+                .collect::<Vec<_>>()
         }
     };
     let by_signer = ListParams::default().fields("spec.signerName=example.com/signer");
     assert_eq!(names(by_signer.clone()).await, [NAME]);
     assert_eq!(names(by_signer.labels("canarying=canary")).await, [""; 0]);
-    assert_eq!(names(ListParams::default().fields("spec.signerName=")).await, ["plain"]);
+    assert_eq!(
+        names(ListParams::default().fields("spec.signerName=")).await,
+        ["plain"]
+    );
 }
 
 /// Only `publisher` may attest.
@@ -258,14 +299,25 @@ async fn who_may_not_attest_writes_no_linked_bundle() {
         status.message,
         "clustertrustbundles.certificates.k8s.io \"example.com:signer:primary\" is forbidden: user not permitted to attest for signerName \"example.com/signer\""
     );
-    mallory.create(&post(), &bundle("plain", None, &pem)).await.expect("an unlinked one is free");
+    mallory
+        .create(&post(), &bundle("plain", None, &pem))
+        .await
+        .expect("an unlinked one is free");
 
-    let made = publisher.create(&post(), &linked(&pem)).await.expect("created");
+    let made = publisher
+        .create(&post(), &linked(&pem))
+        .await
+        .expect("created");
     let mut change = made.clone();
     change.spec.trust_bundle = ca("evil").pem;
-    assert_eq!(refusal(mallory.replace(NAME, &post(), &change).await).code, 403);
+    assert_eq!(
+        refusal(mallory.replace(NAME, &post(), &change).await).code,
+        403
+    );
     let label = json!({"metadata": {"labels": {"a": "b"}}});
-    let patched = mallory.patch(NAME, &PatchParams::default(), &Patch::Merge(&label)).await;
+    let patched = mallory
+        .patch(NAME, &PatchParams::default(), &Patch::Merge(&label))
+        .await;
     assert_eq!(refusal(patched).code, 403);
 
     // What the garbage collector does needs no permission to attest.
@@ -274,7 +326,10 @@ async fn who_may_not_attest_writes_no_linked_bundle() {
         .patch(NAME, &PatchParams::default(), &Patch::Merge(&finalizer))
         .await
         .expect("a finalizer");
-    mallory.delete(NAME, &DeleteParams::default()).await.expect("marked");
+    mallory
+        .delete(NAME, &DeleteParams::default())
+        .await
+        .expect("marked");
     publisher
         .patch(
             NAME,

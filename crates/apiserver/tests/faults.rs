@@ -1,4 +1,9 @@
 //! Faults on purpose, statistics, and who may do what.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic in a test is its report"
+)]
 
 mod common;
 
@@ -33,11 +38,20 @@ async fn the_next_so_many_requests_fail() {
     let fault = api.faults().inject(
         Matching::any().verb(Verb::List).resource("configmaps"),
         Occurrence::Next(2),
-        Effect::error(503, "ServiceUnavailable", "the server is currently unable to handle the request"),
+        Effect::error(
+            503,
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        ),
     );
-    maps.create(&post(), &config_map("a")).await.expect("another verb is not hit");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("another verb is not hit");
     let status = refusal(maps.list(&ListParams::default()).await);
-    assert_eq!((status.code, status.reason.as_str()), (503, "ServiceUnavailable"));
+    assert_eq!(
+        (status.code, status.reason.as_str()),
+        (503, "ServiceUnavailable")
+    );
     assert_eq!(codes(&maps, 3).await, [503, 200, 200]);
     assert_eq!(fault.hits(), 2);
 }
@@ -87,9 +101,16 @@ async fn faults_by_chance_repeat_with_the_seed() {
 async fn faults_pick_by_name_namespace_and_user() {
     let (api, admin) = world();
     let other = client_of(&api, User::service_account("default", "other"));
-    let maps = |client: &kube::Client| -> Api<ConfigMap> { Api::default_namespaced(client.clone()) };
-    maps(&admin).create(&post(), &config_map("a")).await.expect("created");
-    maps(&admin).create(&post(), &config_map("b")).await.expect("created");
+    let maps =
+        |client: &kube::Client| -> Api<ConfigMap> { Api::default_namespaced(client.clone()) };
+    maps(&admin)
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
+    maps(&admin)
+        .create(&post(), &config_map("b"))
+        .await
+        .expect("created");
     let error = || Effect::error(500, "InternalError", "oops");
     api.faults().inject(
         Matching::any()
@@ -108,7 +129,10 @@ async fn faults_pick_by_name_namespace_and_user() {
 async fn an_injected_conflict_looks_like_a_real_one() {
     let (api, client) = world();
     let maps: Api<ConfigMap> = Api::default_namespaced(client);
-    let mut map = maps.create(&post(), &config_map("a")).await.expect("created");
+    let mut map = maps
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     api.faults().inject(
         Matching::any().verb(Verb::Update),
         Occurrence::Next(1),
@@ -121,7 +145,9 @@ async fn an_injected_conflict_looks_like_a_real_one() {
         status.message,
         "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again"
     );
-    maps.replace("a", &post(), &map).await.expect("nothing had changed");
+    maps.replace("a", &post(), &map)
+        .await
+        .expect("nothing had changed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,7 +160,9 @@ async fn slow_answers_take_their_time() {
         Effect::delay(Duration::from_secs(30)),
     );
     let begin = Instant::now();
-    maps.list(&ListParams::default()).await.expect("late, but well");
+    maps.list(&ListParams::default())
+        .await
+        .expect("late, but well");
     assert_eq!(begin.elapsed(), Duration::from_secs(30));
     maps.list(&ListParams::default()).await.expect("at once");
     assert_eq!(begin.elapsed(), Duration::from_secs(30));
@@ -169,7 +197,10 @@ async fn watches_are_dropped_by_resource_and_user() {
     let faults = api.faults();
     assert_eq!(faults.drop_watches(&Matching::any().resource("secrets")), 0);
     assert_eq!(faults.drop_watches(&Matching::any().user("other")), 1);
-    assert_eq!(faults.drop_watches(&Matching::any().resource("configmaps")), 1);
+    assert_eq!(
+        faults.drop_watches(&Matching::any().resource("configmaps")),
+        1
+    );
     assert_eq!(api.open_watches(), 1);
     assert_eq!(faults.drop_watches(&Matching::any()), 1);
 }
@@ -180,22 +211,32 @@ async fn requests_are_counted_by_verb_resource_and_user() {
     let other = client_of(&api, User::new("other"));
     let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
     let pods: Api<Pod> = Api::default_namespaced(client);
-    maps.create(&post(), &config_map("a")).await.expect("created");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     maps.get("a").await.expect("read");
     refusal(maps.get("b").await);
     pods.create(&post(), &pod("p")).await.expect("created");
     let read = pods.get("p").await.expect("read");
-    pods.replace_status("p", &post(), &read).await.expect("replaced");
+    pods.replace_status("p", &post(), &read)
+        .await
+        .expect("replaced");
     let theirs: Api<ConfigMap> = Api::default_namespaced(other);
     theirs.list(&ListParams::default()).await.expect("listed");
-    theirs.delete("a", &DeleteParams::default()).await.expect("deleted");
+    theirs
+        .delete("a", &DeleteParams::default())
+        .await
+        .expect("deleted");
 
     let stats = api.stats();
     assert_eq!((stats.reads(), stats.writes(), stats.total()), (4, 4, 8));
     assert_eq!(stats.of_user("other").reads(), 1);
     assert_eq!(stats.of_user("other").writes(), 1);
     assert_eq!(stats.of_resource("pods/status").writes(), 1);
-    assert_eq!(stats.of_resource("configmaps").of_verb(Verb::Get).total(), 2);
+    assert_eq!(
+        stats.of_resource("configmaps").of_verb(Verb::Get).total(),
+        2
+    );
     api.reset_stats();
     assert_eq!(api.stats().total(), 0);
 }
@@ -221,7 +262,10 @@ async fn what_the_authorizer_denies_is_forbidden() {
     let admin: Api<ConfigMap> = Api::default_namespaced(client(&api));
     let mallory = client_of(&api, User::service_account("team", "mallory"));
     let maps: Api<ConfigMap> = Api::default_namespaced(mallory.clone());
-    admin.create(&post(), &config_map("a")).await.expect("created");
+    admin
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     maps.get("a").await.expect("read");
     let status = refusal(maps.delete("a", &DeleteParams::default()).await);
     assert_eq!((status.code, status.reason.as_str()), (403, "Forbidden"));
@@ -230,10 +274,20 @@ async fn what_the_authorizer_denies_is_forbidden() {
         "configmaps \"a\" is forbidden: User \"system:serviceaccount:team:mallory\" cannot delete resource \"configmaps\" in API group \"\" in the namespace \"default\""
     );
     let status = refusal(maps.create(&post(), &config_map("b")).await);
-    assert!(status.message.starts_with("configmaps is forbidden: User"), "{}", status.message);
+    assert!(
+        status.message.starts_with("configmaps is forbidden: User"),
+        "{}",
+        status.message
+    );
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(mallory);
     let node = from(serde_json::json!({"metadata": {"name": "n"}}));
     let status = refusal(nodes.create(&post(), &node).await);
-    assert!(status.message.ends_with("in API group \"\" at the cluster scope"), "{}", status.message);
+    assert!(
+        status
+            .message
+            .ends_with("in API group \"\" at the cluster scope"),
+        "{}",
+        status.message
+    );
     admin.get("a").await.expect("untouched");
 }

@@ -1,4 +1,9 @@
 //! What may be written into a PodCertificateRequest once it exists: one test per rule.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic in a test is its report"
+)]
 
 mod common;
 
@@ -32,7 +37,10 @@ async fn scene() -> Scene {
 async fn scene_in(client: Client) -> Scene {
     let requests: Api<PodCertificateRequest> = Api::default_namespaced(client.clone());
     let key = p256();
-    let created = requests.create(&post(), &request("a", &key)).await.expect("created");
+    let created = requests
+        .create(&post(), &request("a", &key))
+        .await
+        .expect("created");
     Scene {
         requests,
         client,
@@ -112,18 +120,28 @@ async fn a_proper_certificate_is_stored_and_nothing_else_is_touched() {
     change.status = from(scene.issued());
     change.spec.signer_name = "example.com/other".into();
     change.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
-    let after = scene.requests.replace_status("a", &post(), &change).await.expect("issued");
+    let after = scene
+        .requests
+        .replace_status("a", &post(), &change)
+        .await
+        .expect("issued");
     assert_eq!(after.spec, scene.created.spec);
     assert_eq!(after.metadata.labels, None);
     assert_eq!(after.status, change.status);
-    assert_ne!(after.metadata.resource_version, scene.created.metadata.resource_version);
+    assert_ne!(
+        after.metadata.resource_version,
+        scene.created.metadata.resource_version
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn intermediates_may_follow_and_need_not_be_linked() {
     let scene = scene().await;
     let mut status = scene.issued();
-    let chain = status["certificateChain"].as_str().expect("a chain").to_owned();
+    let chain = status["certificateChain"]
+        .as_str()
+        .expect("a chain")
+        .to_owned();
     status["certificateChain"] = format!("{chain}{}", ca("stranger").pem).into();
     scene.write(status).await.expect("issued");
 }
@@ -139,7 +157,10 @@ async fn denied_and_failed_carry_a_condition_alone() {
             "status",
             "Invalid value: non-condition status fields must be empty when denying or failing the PodCertificateRequest",
         );
-        scene.write(json!({"conditions": [condition(kind)]})).await.expect("written");
+        scene
+            .write(json!({"conditions": [condition(kind)]}))
+            .await
+            .expect("written");
     }
 }
 
@@ -153,9 +174,15 @@ async fn a_terminal_status_never_changes() {
         };
         scene.created = scene.write(status.clone()).await.expect("written");
         let before = scene.created.metadata.resource_version.clone();
-        let again = scene.write(status).await.expect("the same again is no change");
+        let again = scene
+            .write(status)
+            .await
+            .expect("the same again is no change");
         assert_eq!(again.metadata.resource_version, before);
-        for change in [json!({"conditions": [condition("Denied")], "notAfter": at(0)}), json!({})] {
+        for change in [
+            json!({"conditions": [condition("Denied")], "notAfter": at(0)}),
+            json!({}),
+        ] {
             assert_cause(
                 &scene.refused(change).await,
                 "status",
@@ -217,7 +244,13 @@ async fn patches_of_the_status_obey_the_same_rules() {
         .patch_status("a", &PatchParams::default(), &Patch::Merge(&right))
         .await
         .expect("issued");
-    assert!(patched.status.expect("a status").certificate_chain.is_some());
+    assert!(
+        patched
+            .status
+            .expect("a status")
+            .certificate_chain
+            .is_some()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,7 +268,11 @@ async fn a_plain_update_changes_metadata_but_no_status() {
     let mut change = scene.created.clone();
     change.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into());
     change.status = from(scene.issued());
-    let after = scene.requests.replace("a", &post(), &change).await.expect("replaced");
+    let after = scene
+        .requests
+        .replace("a", &post(), &change)
+        .await
+        .expect("replaced");
     assert_eq!(after.metadata.labels, change.metadata.labels);
     assert_eq!(after.status, None);
 }
@@ -266,57 +303,81 @@ async fn who_may_not_sign_may_not_write_a_status() {
         "Forbidden: User \"mallory\" is not permitted to \"sign\" for signer \"example.com/signer\"",
     );
     // What breaks a rule is told first, and what changes nothing needs no permission.
-    let status = scene.refused(json!({"conditions": [condition("Approved")]})).await;
+    let status = scene
+        .refused(json!({"conditions": [condition("Approved")]}))
+        .await;
     assert_eq!(causes(&status)[0].0, "status.conditions.[0].type");
     scene.write(json!({})).await.expect("nothing to do");
     let signer = Scene {
         client: client_of(&api, User::new("signer")),
         ..scene
     };
-    signer.write(signer.issued()).await.expect("the whole domain is signer's");
+    signer
+        .write(signer.issued())
+        .await
+        .expect("the whole domain is signer's");
 }
 
-rule!(an_unknown_condition_is_refused,
+rule!(
+    an_unknown_condition_is_refused,
     |_, status| status["conditions"] = json!([condition("Approved")]),
     "status.conditions.[0].type",
-    "Unsupported value: \"Approved\": supported values: \"Issued\", \"Denied\", \"Failed\"");
+    "Unsupported value: \"Approved\": supported values: \"Issued\", \"Denied\", \"Failed\""
+);
 
-rule!(a_second_condition_is_refused,
+rule!(
+    a_second_condition_is_refused,
     |_, status| status["conditions"] = json!([condition("Issued"), condition("Denied")]),
     "status.conditions.[1].type",
-    "Invalid value: \"Denied\": There may be at most one condition with type \"Issued\", \"Denied\", or \"Failed\"");
+    "Invalid value: \"Denied\": There may be at most one condition with type \"Issued\", \"Denied\", or \"Failed\""
+);
 
-rule!(a_condition_must_be_true,
+rule!(
+    a_condition_must_be_true,
     |_, status| status["conditions"][0]["status"] = "False".into(),
     "status.conditions.[0].status",
-    "Unsupported value: \"False\": supported values: \"True\"");
+    "Unsupported value: \"False\": supported values: \"True\""
+);
 
-rule!(a_condition_needs_a_reason,
+rule!(
+    a_condition_needs_a_reason,
     |_, status| status["conditions"][0]["reason"] = "".into(),
     "status.conditions[0].reason",
-    "Required value");
+    "Required value"
+);
 
-rule!(a_reason_is_one_word,
+rule!(
+    a_reason_is_one_word,
     |_, status| status["conditions"][0]["reason"] = "two words".into(),
     "status.conditions[0].reason",
-    "Invalid value: \"two words\": a condition reason must start with alphabetic character, {}");
+    "Invalid value: \"two words\": a condition reason must start with alphabetic character, {}"
+);
 
-rule!(a_reason_has_1024_bytes_at_most,
+rule!(
+    a_reason_has_1024_bytes_at_most,
     |_, status| status["conditions"][0]["reason"] = "a".repeat(1025).into(),
     "status.conditions[0].reason",
-    "Too long: may not be more than 1024 bytes");
+    "Too long: may not be more than 1024 bytes"
+);
 
-rule!(a_message_has_32_kib_at_most,
+rule!(
+    a_message_has_32_kib_at_most,
     |_, status| status["conditions"][0]["message"] = "a".repeat(32 * 1024 + 1).into(),
     "status.conditions[0].message",
-    "Too long: may not be more than 32768 bytes");
+    "Too long: may not be more than 32768 bytes"
+);
 
-rule!(a_condition_needs_a_transition_time,
+rule!(
+    a_condition_needs_a_transition_time,
     |_, status| {
-        status["conditions"][0].as_object_mut().expect("a map").remove("lastTransitionTime");
+        status["conditions"][0]
+            .as_object_mut()
+            .expect("a map")
+            .remove("lastTransitionTime");
     },
     "status.conditions[0].lastTransitionTime",
-    "Required value");
+    "Required value"
+);
 
 #[tokio::test(start_paused = true)]
 async fn the_same_condition_twice_is_refused_twice() {
@@ -326,93 +387,124 @@ async fn the_same_condition_twice_is_refused_twice() {
     assert_eq!(causes[0].0, "status.conditions.[1].type");
     assert_eq!(
         causes[1],
-        ("status.conditions[1]".to_owned(), "Duplicate value: \"Issued\"".to_owned())
+        (
+            "status.conditions[1]".to_owned(),
+            "Duplicate value: \"Issued\"".to_owned()
+        )
     );
 }
 
-rule!(a_chain_is_required,
+rule!(
+    a_chain_is_required,
     |_, status| status["certificateChain"] = "".into(),
     "status.certificateChain",
-    "Invalid value: \"\": issued certificate chain must contain at least one certificate");
+    "Invalid value: \"\": issued certificate chain must contain at least one certificate"
+);
 
-rule!(a_chain_has_100_kib_at_most,
+rule!(
+    a_chain_has_100_kib_at_most,
     |_, status| status["certificateChain"] = "x".repeat(100 * 1024 + 1).into(),
     "status.certificateChain",
-    "Too long: may not be more than 102400 bytes");
+    "Too long: may not be more than 102400 bytes"
+);
 
-rule!(the_first_block_is_a_certificate,
+rule!(
+    the_first_block_is_a_certificate,
     |scene, status| status["certificateChain"] = scene.key.serialize_pem().into(),
     "status.certificateChain",
-    "Invalid value: {}: issued certificate chain must consist entirely of CERTIFICATE PEM blocks");
+    "Invalid value: {}: issued certificate chain must consist entirely of CERTIFICATE PEM blocks"
+);
 
-rule!(the_leaf_must_parse,
+rule!(
+    the_leaf_must_parse,
     |_, status| {
         status["certificateChain"] =
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into();
     },
     "status.certificateChain",
-    "Invalid value: {}: leaf certificate does not parse as valid X.509");
+    "Invalid value: {}: leaf certificate does not parse as valid X.509"
+);
 
-rule!(every_further_block_is_a_certificate,
+rule!(
+    every_further_block_is_a_certificate,
     |scene, status| {
-        let chain = status["certificateChain"].as_str().expect("a chain").to_owned();
+        let chain = status["certificateChain"]
+            .as_str()
+            .expect("a chain")
+            .to_owned();
         status["certificateChain"] = format!("{chain}{}", scene.key.serialize_pem()).into();
     },
     "status.certificateChain",
-    "Invalid value: {}: issued certificate chain must consist entirely of CERTFICATE PEM blocks");
+    "Invalid value: {}: issued certificate chain must consist entirely of CERTFICATE PEM blocks"
+);
 
-rule!(every_further_certificate_parses,
+rule!(
+    every_further_certificate_parses,
     |_, status| {
-        let chain = status["certificateChain"].as_str().expect("a chain").to_owned();
-        status["certificateChain"] = format!(
-            "{chain}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-        ).into();
-    },
-    "status.certificateChain",
-    "Invalid value: {}: intermediate certificate does not parse as valid X.509");
-
-rule!(the_leaf_is_for_the_requested_key,
-    |scene, status| {
+        let chain = status["certificateChain"]
+            .as_str()
+            .expect("a chain")
+            .to_owned();
         status["certificateChain"] =
-            leaf(&scene.ca, &p256(), -120, 86_280, &["web.ns.svc"]).into();
+            format!("{chain}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").into();
     },
     "status.certificateChain",
-    "Invalid value: {}: leaf certificate was not issued to the requested public key");
+    "Invalid value: {}: intermediate certificate does not parse as valid X.509"
+);
 
-rule!(dns_names_are_not_empty,
+rule!(
+    the_leaf_is_for_the_requested_key,
+    |scene, status| {
+        status["certificateChain"] = leaf(&scene.ca, &p256(), -120, 86_280, &["web.ns.svc"]).into();
+    },
+    "status.certificateChain",
+    "Invalid value: {}: leaf certificate was not issued to the requested public key"
+);
+
+rule!(
+    dns_names_are_not_empty,
     |scene, status| {
         status["certificateChain"] = leaf(&scene.ca, &scene.key, -120, 86_280, &[""]).into();
     },
     "status.certificateChain",
-    "Invalid value: \"\": leaf certificate should not contain empty DNSName");
+    "Invalid value: \"\": leaf certificate should not contain empty DNSName"
+);
 
-rule!(dns_names_have_no_double_dots,
+rule!(
+    dns_names_have_no_double_dots,
     |scene, status| {
         status["certificateChain"] = leaf(&scene.ca, &scene.key, -120, 86_280, &["a..b"]).into();
     },
     "status.certificateChain",
-    "Invalid value: \"a..b\": leaf certificate's DNSName should not contain '..'");
+    "Invalid value: \"a..b\": leaf certificate's DNSName should not contain '..'"
+);
 
-rule!(dns_names_do_not_begin_with_a_dot,
+rule!(
+    dns_names_do_not_begin_with_a_dot,
     |scene, status| {
         status["certificateChain"] = leaf(&scene.ca, &scene.key, -120, 86_280, &[".a"]).into();
     },
     "status.certificateChain",
-    "Invalid value: \".a\": leaf certificate's DNSName should not start or end with '.'");
+    "Invalid value: \".a\": leaf certificate's DNSName should not start or end with '.'"
+);
 
-rule!(dns_names_do_not_end_with_a_dot,
+rule!(
+    dns_names_do_not_end_with_a_dot,
     |scene, status| {
         status["certificateChain"] = leaf(&scene.ca, &scene.key, -120, 86_280, &["a."]).into();
     },
     "status.certificateChain",
-    "Invalid value: \"a.\": leaf certificate's DNSName should not start or end with '.'");
+    "Invalid value: \"a.\": leaf certificate's DNSName should not start or end with '.'"
+);
 
-rule!(email_addresses_are_well_formed,
+rule!(
+    email_addresses_are_well_formed,
     |scene, status| {
         status["certificateChain"] = leaf(&scene.ca, &scene.key, -120, 86_280, &["@nobody"]).into();
     },
     "status.certificateChain",
-    "Invalid value: \"@nobody\": leaf certificate should not contain invalid EmailAddress");
+    "Invalid value: \"@nobody\": leaf certificate should not contain invalid EmailAddress"
+);
 
 #[tokio::test(start_paused = true)]
 async fn a_leaf_without_names_is_fine() {
@@ -422,51 +514,79 @@ async fn a_leaf_without_names_is_fine() {
     scene.write(status).await.expect("issued");
 }
 
-rule!(not_before_is_required,
-    |_, status| { status.as_object_mut().expect("a map").remove("notBefore"); },
+rule!(
+    not_before_is_required,
+    |_, status| {
+        status.as_object_mut().expect("a map").remove("notBefore");
+    },
     "status.notBefore",
-    "Required value: must be present and consistent with the issued certificate");
+    "Required value: must be present and consistent with the issued certificate"
+);
 
-rule!(not_after_is_required,
-    |_, status| { status.as_object_mut().expect("a map").remove("notAfter"); },
+rule!(
+    not_after_is_required,
+    |_, status| {
+        status.as_object_mut().expect("a map").remove("notAfter");
+    },
     "status.notAfter",
-    "Required value: must be present and consistent with the issued certificate");
+    "Required value: must be present and consistent with the issued certificate"
+);
 
-rule!(begin_refresh_at_is_required,
-    |_, status| { status.as_object_mut().expect("a map").remove("beginRefreshAt"); },
+rule!(
+    begin_refresh_at_is_required,
+    |_, status| {
+        status
+            .as_object_mut()
+            .expect("a map")
+            .remove("beginRefreshAt");
+    },
     "status.beginRefreshAt",
-    "Required value: must be present and in the range [notbefore+10min, notafter-10min]");
+    "Required value: must be present and in the range [notbefore+10min, notafter-10min]"
+);
 
-rule!(not_before_is_the_leafs,
+rule!(
+    not_before_is_the_leafs,
     |_, status| status["notBefore"] = at(-121).into(),
     "status.notBefore",
-    "Invalid value: \"2026-11-21T11:57:59Z\": must be set to the NotBefore time encoded in the leaf certificate");
+    "Invalid value: \"2026-11-21T11:57:59Z\": must be set to the NotBefore time encoded in the leaf certificate"
+);
 
-rule!(not_before_has_no_fraction,
+rule!(
+    not_before_has_no_fraction,
     |_, status| status["notBefore"] = "2026-11-21T11:58:00.5Z".into(),
     "status.notBefore",
-    "Invalid value: \"2026-11-21T11:58:00.5Z\": must be set to the NotBefore time encoded in the leaf certificate");
+    "Invalid value: \"2026-11-21T11:58:00.5Z\": must be set to the NotBefore time encoded in the leaf certificate"
+);
 
-rule!(not_after_is_the_leafs,
+rule!(
+    not_after_is_the_leafs,
     |_, status| status["notAfter"] = at(86_281).into(),
     "status.notAfter",
-    "Invalid value: \"2026-11-22T11:58:01Z\": must be set to the NotAfter time encoded in the leaf certificate");
+    "Invalid value: \"2026-11-22T11:58:01Z\": must be set to the NotAfter time encoded in the leaf certificate"
+);
 
-rule!(not_before_is_not_five_minutes_ago,
+rule!(
+    not_before_is_not_five_minutes_ago,
     |scene, status| *status = scene.issued_between(-300, 86_000),
     "status.notBefore",
-    "Invalid value: \"2026-11-21T11:55:00Z\": must be set to within 5 minutes of kube-apiserver's current time");
+    "Invalid value: \"2026-11-21T11:55:00Z\": must be set to within 5 minutes of kube-apiserver's current time"
+);
 
-rule!(not_before_is_not_five_minutes_ahead,
+rule!(
+    not_before_is_not_five_minutes_ahead,
     |scene, status| *status = scene.issued_between(300, 86_000),
     "status.notBefore",
-    "Invalid value: \"2026-11-21T12:05:00Z\": must be set to within 5 minutes of kube-apiserver's current time");
+    "Invalid value: \"2026-11-21T12:05:00Z\": must be set to within 5 minutes of kube-apiserver's current time"
+);
 
 #[tokio::test(start_paused = true)]
 async fn not_before_may_be_a_second_less_than_five_minutes_off() {
     for not_before in [-299, 299] {
         let scene = scene().await;
-        scene.write(scene.issued_between(not_before, 80_000)).await.expect("issued");
+        scene
+            .write(scene.issued_between(not_before, 80_000))
+            .await
+            .expect("issued");
     }
 }
 
@@ -482,25 +602,33 @@ async fn the_five_minutes_are_the_servers() {
     );
 }
 
-rule!(a_leaf_lives_an_hour_at_least,
+rule!(
+    a_leaf_lives_an_hour_at_least,
     |scene, status| *status = scene.issued_between(0, 3599),
     "status.certificateChain",
-    "Invalid value: 3599000000000: leaf certificate lifetime must be >= 1 hour");
+    "Invalid value: 3599000000000: leaf certificate lifetime must be >= 1 hour"
+);
 
-rule!(a_leaf_lives_as_long_as_asked_at_most,
+rule!(
+    a_leaf_lives_as_long_as_asked_at_most,
     |scene, status| *status = scene.issued_between(0, 86_401),
     "status.certificateChain",
-    "Invalid value: 86401000000000: leaf certificate lifetime must be <= spec.maxExpirationSeconds (86400)");
+    "Invalid value: 86401000000000: leaf certificate lifetime must be <= spec.maxExpirationSeconds (86400)"
+);
 
-rule!(refresh_begins_ten_minutes_after_not_before,
+rule!(
+    refresh_begins_ten_minutes_after_not_before,
     |_, status| status["beginRefreshAt"] = at(-120 + 599).into(),
     "status.beginRefreshAt",
-    "Invalid value: \"2026-11-21T12:07:59Z\": must be at least 10 minutes after status.notBefore");
+    "Invalid value: \"2026-11-21T12:07:59Z\": must be at least 10 minutes after status.notBefore"
+);
 
-rule!(refresh_begins_ten_minutes_before_not_after,
+rule!(
+    refresh_begins_ten_minutes_before_not_after,
     |_, status| status["beginRefreshAt"] = at(86_280 - 599).into(),
     "status.beginRefreshAt",
-    "Invalid value: \"2026-11-22T11:48:01Z\": must be at least 10 minutes before status.notAfter");
+    "Invalid value: \"2026-11-22T11:48:01Z\": must be at least 10 minutes before status.notAfter"
+);
 
 #[tokio::test(start_paused = true)]
 async fn refresh_may_begin_at_the_limits_themselves() {
@@ -519,5 +647,8 @@ async fn dates_are_stored_in_whole_seconds() {
     status["conditions"][0]["lastTransitionTime"] = "2026-11-21T13:00:00.25+01:00".into();
     let after = scene.write(status).await.expect("issued");
     let json = serde_json::to_value(&after.status).expect("JSON");
-    assert_eq!(json["conditions"][0]["lastTransitionTime"], "2026-11-21T12:00:00Z");
+    assert_eq!(
+        json["conditions"][0]["lastTransitionTime"],
+        "2026-11-21T12:00:00Z"
+    );
 }

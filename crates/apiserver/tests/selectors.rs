@@ -1,4 +1,9 @@
 //! Label and field selectors, as clients use them.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic in a test is its report"
+)]
 
 mod common;
 
@@ -34,7 +39,8 @@ async fn labels_select_by_equality_and_sets() {
     for (name, app) in [("a", Some("web")), ("b", Some("db")), ("c", None)] {
         let mut map = config_map(name);
         if let Some(app) = app {
-            map.labels_mut().insert("example.com/app".into(), app.into());
+            map.labels_mut()
+                .insert("example.com/app".into(), app.into());
         }
         maps.create(&post(), &map).await.expect("created");
     }
@@ -67,22 +73,35 @@ async fn requests_are_selected_by_signer_pod_and_node() {
         object["spec"]["signerName"] = signer.into();
         object["spec"]["podName"] = pod.into();
         object["spec"]["nodeName"] = node.into();
-        requests.create(&post(), &from(object)).await.expect("created");
+        requests
+            .create(&post(), &from(object))
+            .await
+            .expect("created");
     }
     for (selector, expected) in [
         ("spec.signerName=example.com/one", vec!["a", "c"]),
         ("spec.podName=p", vec!["a", "b"]),
         ("spec.nodeName=n2", vec!["b", "c"]),
-        ("spec.nodeName=n2,spec.signerName!=example.com/one", vec!["b"]),
+        (
+            "spec.nodeName=n2,spec.signerName!=example.com/one",
+            vec!["b"],
+        ),
         ("metadata.name=c", vec!["c"]),
     ] {
-        assert_eq!(names(&requests, fields(selector)).await, expected, "{selector}");
+        assert_eq!(
+            names(&requests, fields(selector)).await,
+            expected,
+            "{selector}"
+        );
     }
     let status = refusal(requests.list(&fields("spec.podUID=x")).await);
     assert_eq!(status.message, "field label not supported: spec.podUID");
     // Upstream forgot this one; so do we.
     let status = refusal(requests.list(&fields("metadata.namespace=default")).await);
-    assert_eq!(status.message, "field label not supported: metadata.namespace");
+    assert_eq!(
+        status.message,
+        "field label not supported: metadata.namespace"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +122,11 @@ async fn pods_are_selected_by_node_phase_and_namespace() {
         ("metadata.namespace=default,metadata.name=b", vec!["b"]),
         ("metadata.namespace=kube-system", vec![]),
     ] {
-        assert_eq!(names(&everywhere, fields(selector)).await, expected, "{selector}");
+        assert_eq!(
+            names(&everywhere, fields(selector)).await,
+            expected,
+            "{selector}"
+        );
     }
 }
 
@@ -127,14 +150,25 @@ async fn events_are_selected_by_what_they_are_about() {
 async fn kinds_without_fields_of_their_own_know_name_and_namespace() {
     let (_, client) = world();
     let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
-    maps.create(&post(), &config_map("a")).await.expect("created");
-    assert_eq!(names(&maps, fields("metadata.name=a,metadata.namespace=default")).await, ["a"]);
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
+    assert_eq!(
+        names(&maps, fields("metadata.name=a,metadata.namespace=default")).await,
+        ["a"]
+    );
     let status = refusal(maps.list(&fields("data.key=x")).await);
     assert_eq!(
         status.message,
         "\"data.key\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
     );
     let nodes: Api<Node> = Api::all(client);
-    nodes.create(&post(), &from(json!({"metadata": {"name": "n"}}))).await.expect("created");
-    assert_eq!(names(&nodes, fields("spec.unschedulable=false")).await, ["n"]);
+    nodes
+        .create(&post(), &from(json!({"metadata": {"name": "n"}})))
+        .await
+        .expect("created");
+    assert_eq!(
+        names(&nodes, fields("spec.unschedulable=false")).await,
+        ["n"]
+    );
 }

@@ -1,4 +1,9 @@
 //! Watches: where they begin, what they show, how they end, and kube's watcher on top of them.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic in a test is its report"
+)]
 
 mod common;
 
@@ -54,7 +59,9 @@ async fn touch(maps: &Api<ConfigMap>, name: &str, value: &str) -> ConfigMap {
 }
 
 async fn delete(maps: &Api<ConfigMap>, name: &str) {
-    maps.delete(name, &DeleteParams::default()).await.expect("deleted");
+    maps.delete(name, &DeleteParams::default())
+        .await
+        .expect("deleted");
 }
 
 async fn version(maps: &Api<ConfigMap>) -> String {
@@ -66,9 +73,13 @@ async fn version(maps: &Api<ConfigMap>) -> String {
 async fn a_watch_from_a_version_shows_what_came_after() {
     let (_, client) = world();
     let maps = maps(&client);
-    maps.create(&post(), &config_map("a")).await.expect("created");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     let from = version(&maps).await;
-    maps.create(&post(), &config_map("b")).await.expect("created");
+    maps.create(&post(), &config_map("b"))
+        .await
+        .expect("created");
     let mut events = watch(&maps, &WatchParams::default(), &from).await;
     touch(&maps, "a", "new").await;
     delete(&maps, "b").await;
@@ -79,8 +90,12 @@ async fn a_watch_from_a_version_shows_what_came_after() {
 async fn a_watch_from_no_version_begins_with_what_there_is() {
     let (_, client) = world();
     let maps = maps(&client);
-    maps.create(&post(), &config_map("a")).await.expect("created");
-    maps.create(&post(), &config_map("b")).await.expect("created");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
+    maps.create(&post(), &config_map("b"))
+        .await
+        .expect("created");
     touch(&maps, "a", "new").await;
     for from in ["", "0"] {
         let mut events = watch(&maps, &WatchParams::default(), from).await;
@@ -92,7 +107,10 @@ async fn a_watch_from_no_version_begins_with_what_there_is() {
 async fn a_deletion_carries_its_own_version() {
     let (_, client) = world();
     let maps = maps(&client);
-    let created = maps.create(&post(), &config_map("a")).await.expect("created");
+    let created = maps
+        .create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     let from = version(&maps).await;
     delete(&maps, "a").await;
     let mut events = watch(&maps, &WatchParams::default(), &from).await;
@@ -101,7 +119,10 @@ async fn a_deletion_carries_its_own_version() {
     };
     assert_eq!(gone.data, created.data);
     let number = |map: &ConfigMap| -> u64 {
-        map.resource_version().expect("a version").parse().expect("a number")
+        map.resource_version()
+            .expect("a version")
+            .parse()
+            .expect("a number")
     };
     assert!(number(&gone) > number(&created));
 }
@@ -117,12 +138,21 @@ async fn objects_that_begin_or_cease_to_match_are_added_and_deleted() {
         map.metadata.labels = app.map(|app| [("app".to_owned(), app.to_owned())].into());
         maps.replace("a", &post(), &map).await.expect("replaced")
     };
-    maps.create(&post(), &config_map("a")).await.expect("created");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     assert_eq!(drain(&mut events).await, [""; 0]);
     set(Some("web")).await;
     touch(&maps, "a", "new").await;
     let last = set(Some("db")).await;
-    assert_eq!(drain(&mut events).await, ["+a", "~a"].map(str::to_owned).into_iter().chain(["-a".to_owned()]).collect::<Vec<_>>());
+    assert_eq!(
+        drain(&mut events).await,
+        ["+a", "~a"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(["-a".to_owned()])
+            .collect::<Vec<_>>()
+    );
     delete(&maps, "a").await;
     assert_eq!(drain(&mut events).await, [""; 0]);
 
@@ -147,8 +177,13 @@ async fn a_watch_sees_its_namespace_only() {
     let from = version(&here).await;
     let mut one = watch(&here, &WatchParams::default(), &from).await;
     let mut all = watch(&everywhere, &WatchParams::default(), &from).await;
-    there.create(&post(), &config_map("x")).await.expect("created");
-    here.create(&post(), &config_map("a")).await.expect("created");
+    there
+        .create(&post(), &config_map("x"))
+        .await
+        .expect("created");
+    here.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     assert_eq!(drain(&mut one).await, ["+a"]);
     assert_eq!(drain(&mut all).await, ["+x", "+a"]);
 }
@@ -167,7 +202,11 @@ async fn bookmarks_come_each_minute_and_shortly_before_the_end() {
         times.push(begin.elapsed().as_secs());
     }
     assert_eq!(times, [60, 120, 148]);
-    assert_eq!(begin.elapsed().as_secs(), 150, "the watch ends when its time is up");
+    assert_eq!(
+        begin.elapsed().as_secs(),
+        150,
+        "the watch ends when its time is up"
+    );
 
     let mut events = watch(&maps, &params.disable_bookmarks(), &from).await;
     assert!(events.next().await.is_none());
@@ -180,11 +219,17 @@ async fn a_bookmark_carries_the_version_of_the_whole_server() {
     let from = version(&maps).await;
     let mut events = watch(&maps, &WatchParams::default(), &from).await;
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(client);
-    nodes.create(&post(), &from_json("n")).await.expect("created");
+    nodes
+        .create(&post(), &from_json("n"))
+        .await
+        .expect("created");
     let Some(Ok(WatchEvent::Bookmark(bookmark))) = events.next().await else {
         panic!("expected a bookmark");
     };
-    assert_eq!(bookmark.metadata.resource_version, api.resource_version().to_string());
+    assert_eq!(
+        bookmark.metadata.resource_version,
+        api.resource_version().to_string()
+    );
     assert_eq!(bookmark.types.kind, "ConfigMap");
     assert!(bookmark.metadata.annotations.is_empty());
 }
@@ -197,7 +242,9 @@ fn from_json<K: serde::de::DeserializeOwned>(name: &str) -> K {
 async fn a_watch_list_marks_the_end_of_the_initial_objects() {
     let (_, client) = world();
     let maps = maps(&client);
-    maps.create(&post(), &config_map("a")).await.expect("created");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     let mut events = watch(&maps, &WatchParams::streaming_lists(), "0").await;
     let first = events.next().await.expect("an event").expect("an event");
     assert_eq!(short(&first), "+a");
@@ -220,14 +267,20 @@ async fn a_version_too_old_is_an_error_event_not_an_http_error() {
     let maps = maps(&client);
     let from = version(&maps).await;
     for name in ["a", "b", "c", "d"] {
-        maps.create(&post(), &config_map(name)).await.expect("created");
+        maps.create(&post(), &config_map(name))
+            .await
+            .expect("created");
     }
     let mut events = watch(&maps, &WatchParams::default(), &from).await;
     let Some(Ok(WatchEvent::Error(status))) = events.next().await else {
         panic!("expected an error event");
     };
     assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
-    assert!(status.message.starts_with("too old resource version: "), "{}", status.message);
+    assert!(
+        status.message.starts_with("too old resource version: "),
+        "{}",
+        status.message
+    );
     assert!(events.next().await.is_none(), "and the watch ends");
 }
 
@@ -239,7 +292,9 @@ async fn a_watch_that_falls_behind_the_history_ends() {
     let from = version(&maps).await;
     let mut slow = watch(&maps, &WatchParams::default(), &from).await;
     for name in ["a", "b", "c", "d", "e"] {
-        maps.create(&post(), &config_map(name)).await.expect("created");
+        maps.create(&post(), &config_map(name))
+            .await
+            .expect("created");
     }
     assert!(slow.next().await.is_none());
 }
@@ -248,7 +303,9 @@ async fn a_watch_that_falls_behind_the_history_ends() {
 async fn compaction_spares_the_watches_that_are_up_to_date() {
     let (api, client) = world();
     let maps = maps(&client);
-    maps.create(&post(), &config_map("a")).await.expect("created");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     let from = version(&maps).await;
     let mut events = watch(&maps, &WatchParams::default(), &from).await;
     assert_eq!(drain(&mut events).await, [""; 0]);
@@ -264,11 +321,16 @@ async fn options_that_contradict_each_other_are_refused() {
     let (_, client) = world();
     let ask = |query: &str| {
         let path = format!("/api/v1/namespaces/default/configmaps?{query}");
-        let request = http::Request::get(path).body(Vec::new()).expect("a request");
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .expect("a request");
         let client = client.clone();
         async move {
             let status = refusal(client.request::<Value>(request).await);
-            causes(&status).into_iter().map(|(_, message)| message).collect::<Vec<_>>()
+            causes(&status)
+                .into_iter()
+                .map(|(_, message)| message)
+                .collect::<Vec<_>>()
         }
     };
     assert_eq!(
@@ -277,7 +339,9 @@ async fn options_that_contradict_each_other_are_refused() {
     );
     assert_eq!(
         ask("watch=true&resourceVersion=5&resourceVersionMatch=NotOlderThan").await,
-        ["Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"]
+        [
+            "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        ]
     );
     assert_eq!(
         ask("sendInitialEvents=true").await,
@@ -297,7 +361,9 @@ async fn options_that_contradict_each_other_are_refused() {
 async fn metadata_can_be_watched_alone() {
     let (_, client) = world();
     let maps = maps(&client);
-    maps.create(&post(), &config_map("a")).await.expect("created");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     let mut events = maps
         .watch_metadata(&WatchParams::default(), "0")
         .await
@@ -399,7 +465,9 @@ async fn watcher_keeps_up(config: watcher::Config) {
     let maps = maps(&client);
     let faults = api.faults();
     for name in ["a", "b"] {
-        maps.create(&post(), &config_map(name)).await.expect("created");
+        maps.create(&post(), &config_map(name))
+            .await
+            .expect("created");
     }
     let mut events = watcher(maps.clone(), config).boxed();
     let mut mirror = Mirror::default();
@@ -424,7 +492,11 @@ async fn watcher_keeps_up(config: watcher::Config) {
     }
     mirror.settle(&mut events).await;
     assert_eq!(mirror.objects, truth(&maps).await);
-    assert_eq!((mirror.inits, mirror.errors), (1, 0), "reconnects resume, they do not relist");
+    assert_eq!(
+        (mirror.inits, mirror.errors),
+        (1, 0),
+        "reconnects resume, they do not relist"
+    );
 
     // Cut while things change.
     assert_eq!(faults.drop_watches(&Matching::any()), 1);
@@ -441,7 +513,9 @@ async fn watcher_keeps_up(config: watcher::Config) {
         Effect::error(503, "ServiceUnavailable", "try later"),
     );
     faults.drop_watches(&Matching::any());
-    maps.create(&post(), &config_map("c")).await.expect("created");
+    maps.create(&post(), &config_map("c"))
+        .await
+        .expect("created");
     mirror.settle(&mut events).await;
     assert_eq!(refusing.hits(), 3);
     assert_eq!(mirror.objects, truth(&maps).await);
@@ -449,7 +523,9 @@ async fn watcher_keeps_up(config: watcher::Config) {
 
     // Cut, and the history is gone: 410, then all over again.
     delete(&maps, "c").await;
-    maps.create(&post(), &config_map("d")).await.expect("created");
+    maps.create(&post(), &config_map("d"))
+        .await
+        .expect("created");
     faults.drop_watches(&Matching::any());
     faults.compact();
     mirror.settle(&mut events).await;
@@ -469,7 +545,10 @@ async fn kubes_watcher_keeps_up_by_streaming_lists() {
 
 #[tokio::test(start_paused = true)]
 async fn a_year_of_watching_takes_no_time() {
-    let api = builder().bookmark_interval(Duration::from_secs(86_400)).watch_timeout(None).build();
+    let api = builder()
+        .bookmark_interval(Duration::from_secs(86_400))
+        .watch_timeout(None)
+        .build();
     let client = client(&api);
     let maps = maps(&client);
     let config = watcher::Config::default().timeout(0);
@@ -477,7 +556,9 @@ async fn a_year_of_watching_takes_no_time() {
     let mut mirror = Mirror::default();
     mirror.settle(&mut events).await;
     tokio::time::sleep(Duration::from_secs(365 * 86_400)).await;
-    maps.create(&post(), &config_map("a")).await.expect("created");
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
     mirror.settle(&mut events).await;
     assert_eq!(mirror.objects, truth(&maps).await);
     assert_eq!(mirror.inits, 1);
@@ -509,19 +590,29 @@ async fn take(maps: &Api<ConfigMap>, step: &Step) {
             let _ = maps.create(&post(), &config_map(&format!("m{name}"))).await;
         }
         Step::Delete(name) => {
-            let _ = maps.delete(&format!("m{name}"), &DeleteParams::default()).await;
+            let _ = maps
+                .delete(&format!("m{name}"), &DeleteParams::default())
+                .await;
         }
         Step::Relabel(name, web) => {
             let app = if *web { "web" } else { "db" };
             let patch = json!({"metadata": {"labels": {"app": app}}});
             let _ = maps
-                .patch(&format!("m{name}"), &Default::default(), &kube::api::Patch::Merge(&patch))
+                .patch(
+                    &format!("m{name}"),
+                    &Default::default(),
+                    &kube::api::Patch::Merge(&patch),
+                )
                 .await;
         }
         Step::Touch(name, value) => {
             let patch = json!({"data": {"key": value.to_string()}});
             let _ = maps
-                .patch(&format!("m{name}"), &Default::default(), &kube::api::Patch::Merge(&patch))
+                .patch(
+                    &format!("m{name}"),
+                    &Default::default(),
+                    &kube::api::Patch::Merge(&patch),
+                )
                 .await;
         }
     }
@@ -530,7 +621,10 @@ async fn take(maps: &Api<ConfigMap>, step: &Step) {
 type Snapshot = BTreeMap<String, Option<String>>;
 
 fn snapshot(items: &[ConfigMap]) -> Snapshot {
-    items.iter().map(|map| (map.name_any(), map.resource_version())).collect()
+    items
+        .iter()
+        .map(|map| (map.name_any(), map.resource_version()))
+        .collect()
 }
 
 /// Lists at every version, then replays a watch from each: it must end where the final list is.
@@ -538,7 +632,9 @@ async fn replay(steps: &[Step], labels: &str) {
     let (_, client) = world();
     let maps = maps(&client);
     let list = async || {
-        maps.list(&ListParams::default().labels(labels)).await.expect("listed")
+        maps.list(&ListParams::default().labels(labels))
+            .await
+            .expect("listed")
     };
     let mut lists = vec![list().await];
     for step in steps {
@@ -553,10 +649,16 @@ async fn replay(steps: &[Step], labels: &str) {
             .labels(labels)
             .at(&from)
             .matching(kube::api::VersionMatch::Exact);
-        assert_eq!(snapshot(&maps.list(&then).await.expect("listed").items), snapshot(&list.items));
+        assert_eq!(
+            snapshot(&maps.list(&then).await.expect("listed").items),
+            snapshot(&list.items)
+        );
 
         let mut known = snapshot(&list.items);
-        let params = WatchParams::default().labels(labels).timeout(1).disable_bookmarks();
+        let params = WatchParams::default()
+            .labels(labels)
+            .timeout(1)
+            .disable_bookmarks();
         let events: Vec<_> = maps
             .watch(&params, &from)
             .await
@@ -567,10 +669,18 @@ async fn replay(steps: &[Step], labels: &str) {
         for event in events {
             match event {
                 WatchEvent::Added(map) => {
-                    assert!(known.insert(map.name_any(), map.resource_version()).is_none());
+                    assert!(
+                        known
+                            .insert(map.name_any(), map.resource_version())
+                            .is_none()
+                    );
                 }
                 WatchEvent::Modified(map) => {
-                    assert!(known.insert(map.name_any(), map.resource_version()).is_some());
+                    assert!(
+                        known
+                            .insert(map.name_any(), map.resource_version())
+                            .is_some()
+                    );
                 }
                 WatchEvent::Deleted(map) => assert!(known.remove(&map.name_any()).is_some()),
                 other => panic!("unexpected {other:?}"),

@@ -40,7 +40,9 @@ fn label_operators_follow_the_documented_truth_table() {
 
 #[test]
 fn malformed_label_selectors_are_bad_requests() {
-    for selector in ["=x", "a=b=c", "a in b", "a in (b", "a,,b", "a,", "-x=1", "a>x", "a b", "!"] {
+    for selector in [
+        "=x", "a=b=c", "a in b", "a in (b", "a,,b", "a,", "-x=1", "a>x", "a b", "!",
+    ] {
         let failure = LabelSelector::parse(selector).expect_err(selector);
         assert_eq!(failure.code, 400, "{selector:?}");
         assert_eq!(failure.reason, "BadRequest", "{selector:?}");
@@ -50,8 +52,8 @@ fn malformed_label_selectors_are_bad_requests() {
 #[test]
 fn field_values_may_escape_commas_and_equals_signs() {
     let kind = crate::kinds::find("", "v1", "pods").expect("pods are served");
-    let selector =
-        FieldSelector::parse(r"metadata.name=a\,b\=c\\,status.phase!=Running", kind).expect("parses");
+    let selector = FieldSelector::parse(r"metadata.name=a\,b\=c\\,status.phase!=Running", kind)
+        .expect("parses");
     assert_eq!(selector.0[0].value, r"a,b=c\");
     assert_eq!(selector.0[1].wanted, Wanted::Different);
     assert!(FieldSelector::parse("metadata.name=a=b", kind).is_err());

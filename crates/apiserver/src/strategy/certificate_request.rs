@@ -96,7 +96,8 @@ impl Status {
 /// Defaults of a new request.
 pub(super) fn prepare_create(object: &mut Value) -> Result<(), Failure> {
     let mut spec: Spec = decode(object, "spec")?;
-    spec.max_expiration_seconds.get_or_insert(DEFAULT_MAX_EXPIRATION);
+    spec.max_expiration_seconds
+        .get_or_insert(DEFAULT_MAX_EXPIRATION);
     encode(object, "spec", &spec);
     Ok(())
 }
@@ -152,7 +153,10 @@ pub(super) fn check_create(object: &Value) -> Vec<FieldError> {
         }
     }
     let Some(seconds) = spec.max_expiration_seconds else {
-        errors.push(FieldError::required("spec.maxExpirationSeconds", "must be set"));
+        errors.push(FieldError::required(
+            "spec.maxExpirationSeconds",
+            "must be set",
+        ));
         return errors;
     };
     let longest = if signer::is_of_kubernetes(&spec.signer_name) {
@@ -179,11 +183,7 @@ pub(super) fn check_update(object: &Value, old: &Value) -> Vec<FieldError> {
     vec![FieldError::invalid_raw("spec", spec, "field is immutable")]
 }
 
-pub(super) fn check_status(
-    object: &Value,
-    old: &Value,
-    context: &Context<'_>,
-) -> Vec<FieldError> {
+pub(super) fn check_status(object: &Value, old: &Value, context: &Context<'_>) -> Vec<FieldError> {
     let (Ok(new_status), Ok(old_status), Ok(spec)) = (
         decode::<Status>(object, "status"),
         decode::<Status>(old, "status"),
@@ -209,12 +209,7 @@ pub(super) fn check_status(
     )]
 }
 
-fn check_transition(
-    new: &Status,
-    old: &Status,
-    spec: &Spec,
-    now: Timestamp,
-) -> Vec<FieldError> {
+fn check_transition(new: &Status, old: &Status, spec: &Spec, now: Timestamp) -> Vec<FieldError> {
     let errors = check_conditions(&new.conditions);
     if !errors.is_empty() {
         return errors;
@@ -371,7 +366,9 @@ fn check_issued(status: &Status, spec: &Spec, now: Timestamp) -> Result<(), Vec<
         ));
     }
     let Some(leaf) = certs::read_certificate(&block.der) else {
-        return Err(about_chain("leaf certificate does not parse as valid X.509"));
+        return Err(about_chain(
+            "leaf certificate does not parse as valid X.509",
+        ));
     };
     let mut errors = check_names(&leaf);
     let requested = STANDARD
@@ -379,7 +376,10 @@ fn check_issued(status: &Status, spec: &Spec, now: Timestamp) -> Result<(), Vec<
         .ok()
         .and_then(|der| certs::read_request(&der, Depth::KeyOnly));
     let Some(requested) = requested else {
-        errors.push(FieldError::invalid_omitted(STUB, "must be a valid PKCS#10 CSR"));
+        errors.push(FieldError::invalid_omitted(
+            STUB,
+            "must be a valid PKCS#10 CSR",
+        ));
         return Err(errors);
     };
     if requested.key != leaf.key {
@@ -460,7 +460,9 @@ fn check_dates(
         );
     }
     let lifetime = leaf.not_after.duration_since(leaf.not_before);
-    let longest = spec.max_expiration_seconds.unwrap_or(DEFAULT_MAX_EXPIRATION);
+    let longest = spec
+        .max_expiration_seconds
+        .unwrap_or(DEFAULT_MAX_EXPIRATION);
     if lifetime.as_secs() < 3600 {
         return Err(vec![FieldError::invalid_raw(
             CHAIN,
@@ -570,12 +572,17 @@ fn check_stub(spec: &Spec) -> Vec<FieldError> {
             "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set",
         )];
     }
-    let der = STANDARD.decode(&spec.stub_pkcs10_request).unwrap_or_default();
+    let der = STANDARD
+        .decode(&spec.stub_pkcs10_request)
+        .unwrap_or_default();
     if der.len() > STUB_LIMIT {
         return vec![FieldError::too_long(STUB, STUB_LIMIT)];
     }
     let Some(request) = certs::read_request(&der, Depth::Signature) else {
-        return vec![FieldError::invalid_omitted(STUB, "must be a valid PKCS#10 CSR")];
+        return vec![FieldError::invalid_omitted(
+            STUB,
+            "must be a valid PKCS#10 CSR",
+        )];
     };
     let error = match request.key.kind {
         KeyKind::Ecdsa("P-256" | "P-384" | "P-521")
@@ -624,7 +631,12 @@ fn decode<T: Default + for<'a> Deserialize<'a>>(object: &Value, field: &str) -> 
 
 fn encode(object: &mut Value, field: &str, value: &impl Serialize) {
     let map = as_map_mut(object);
-    map.retain(|key, _| matches!(key.as_str(), "kind" | "apiVersion" | "metadata" | "spec" | "status"));
+    map.retain(|key, _| {
+        matches!(
+            key.as_str(),
+            "kind" | "apiVersion" | "metadata" | "spec" | "status"
+        )
+    });
     // Plain structs of strings, numbers and dates always serialise.
     if let Ok(value) = serde_json::to_value(value) {
         map.insert(field.to_owned(), value);

@@ -17,7 +17,12 @@ pub(crate) fn default(rules: Rules, object: &mut Value) {
             let spec = map_mut(object, "spec");
             set_default(spec, "type", "ClusterIP");
             set_default(spec, "sessionAffinity", "None");
-            for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+            for port in spec
+                .get_mut("ports")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
                 let number = port.get("port").cloned();
                 let port = as_map_mut(port);
                 set_default(port, "protocol", "TCP");
@@ -135,7 +140,12 @@ fn default_pod_spec(spec: &mut Map<String, Value>) {
     set_default(spec, "serviceAccountName", "default");
     let account = spec.get("serviceAccountName").cloned().unwrap_or_default();
     spec.insert("serviceAccount".into(), account);
-    for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
+    for volume in spec
+        .get_mut("volumes")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if let Some(Value::Object(projected)) = volume.get_mut("projected") {
             set_default(projected, "defaultMode", 0o644);
         }

@@ -95,7 +95,11 @@ fn check_maps(object: &Value) -> Vec<FieldError> {
         );
     }
     let annotations = at(object, &["metadata", "annotations"]);
-    for key in annotations.and_then(Value::as_object).into_iter().flat_map(|map| map.keys()) {
+    for key in annotations
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(|map| map.keys())
+    {
         errors.extend(
             names::label_key(&key.to_lowercase())
                 .into_iter()
@@ -103,7 +107,10 @@ fn check_maps(object: &Value) -> Vec<FieldError> {
         );
     }
     if annotations_size(annotations) > ANNOTATIONS_LIMIT {
-        errors.push(FieldError::too_long("metadata.annotations", ANNOTATIONS_LIMIT));
+        errors.push(FieldError::too_long(
+            "metadata.annotations",
+            ANNOTATIONS_LIMIT,
+        ));
     }
     let owners = at(object, &["metadata", "ownerReferences"]).and_then(Value::as_array);
     for (index, owner) in owners.into_iter().flatten().enumerate() {

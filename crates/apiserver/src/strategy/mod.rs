@@ -85,7 +85,12 @@ pub(crate) fn prepare_update(
             }
             let before = old.get("metadata");
             let metadata = metadata_mut(&mut object);
-            for key in ["creationTimestamp", "uid", "generation", "deletionTimestamp"] {
+            for key in [
+                "creationTimestamp",
+                "uid",
+                "generation",
+                "deletionTimestamp",
+            ] {
                 copy_key(before, metadata, key);
             }
             copy_key(before, metadata, "deletionGracePeriodSeconds");
@@ -135,10 +140,8 @@ pub(crate) fn check_update(
         (Rules::PodCertificateRequest, Part::Main) => {
             errors.extend(certificate_request::check_update(object, old));
         }
-        (Rules::PodCertificateRequest, Part::Status) => {
-            if errors.is_empty() {
-                errors.extend(certificate_request::check_status(object, old, context));
-            }
+        (Rules::PodCertificateRequest, Part::Status) if errors.is_empty() => {
+            errors.extend(certificate_request::check_status(object, old, context));
         }
         (Rules::ClusterTrustBundle, _) => {
             errors.extend(trust_bundle::check_name(object));

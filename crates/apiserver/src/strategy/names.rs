@@ -92,11 +92,12 @@ pub(crate) fn label_key(value: &str) -> Vec<String> {
             if prefix.is_empty() {
                 complaints.push("prefix part must be non-empty".into());
             } else {
-                complaints.extend(
-                    dns_subdomain(prefix)
-                        .into_iter()
-                        .map(|complaint| format!("prefix part {}", complaint.replace("253 characters", "253 bytes"))),
-                );
+                complaints.extend(dns_subdomain(prefix).into_iter().map(|complaint| {
+                    format!(
+                        "prefix part {}",
+                        complaint.replace("253 characters", "253 bytes")
+                    )
+                }));
             }
             *name
         }
@@ -169,7 +170,10 @@ fn max_length(limit: usize) -> String {
 }
 
 fn regex(rule: &str, expression: &str, examples: &[&str]) -> String {
-    let quoted: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
+    let quoted: Vec<String> = examples
+        .iter()
+        .map(|example| format!("'{example}', "))
+        .collect();
     format!(
         "{rule} (e.g. {}regex used for validation is '{expression}')",
         quoted.join(" or ")

@@ -54,7 +54,11 @@ fn first_bad_label(
             complaints
                 .into_iter()
                 .map(|why| {
-                    FieldError::invalid(field, segment, format!("validating label {label:?}: {why}"))
+                    FieldError::invalid(
+                        field,
+                        segment,
+                        format!("validating label {label:?}: {why}"),
+                    )
                 })
                 .collect()
         })

@@ -20,7 +20,11 @@ pub(crate) fn shape(object: &mut Value) -> Result<(), Failure> {
     map.retain(|key, _| matches!(key.as_str(), "kind" | "apiVersion" | "metadata" | "spec"));
     let mut spec = Map::new();
     for field in ["signerName", "trustBundle"] {
-        match map.get_mut("spec").and_then(|spec| spec.get_mut(field)).map(Value::take) {
+        match map
+            .get_mut("spec")
+            .and_then(|spec| spec.get_mut(field))
+            .map(Value::take)
+        {
             None | Some(Value::Null) => {}
             Some(Value::String(text)) if text.is_empty() && field == "signerName" => {}
             Some(Value::String(text)) => {
@@ -79,7 +83,11 @@ pub(crate) fn check(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         errors.extend(check_bundle(bundle));
     }
     if old.is_some_and(|old| text(old, &["spec", "signerName"]) != signer_name) {
-        errors.push(FieldError::invalid(SIGNER, signer_name, "field is immutable"));
+        errors.push(FieldError::invalid(
+            SIGNER,
+            signer_name,
+            "field is immutable",
+        ));
     }
     errors
 }
@@ -128,7 +136,8 @@ fn check_bundle(bundle: &str) -> Vec<FieldError> {
         return vec![FieldError::too_long(BUNDLE, BUNDLE_LIMIT)];
     }
     let mut errors = Vec::new();
-    let mut complain = |why: String| errors.push(FieldError::invalid(BUNDLE, "<value omitted>", why));
+    let mut complain =
+        |why: String| errors.push(FieldError::invalid(BUNDLE, "<value omitted>", why));
     let mut anchors: Vec<(Vec<u8>, Vec<usize>)> = Vec::new();
     let mut rest = bundle;
     let mut index = 0;

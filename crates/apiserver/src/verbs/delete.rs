@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::write::is_finished;
@@ -57,9 +58,11 @@ impl ApiServer {
                 let status = status::deleted(kind, &target.name, uid);
                 Ok(json_response(StatusCode::OK, status.to_string()))
             }
-            Outcome::Pending(object) | Outcome::Removed(object) => {
-                Ok(super::object_response(StatusCode::OK, &object, representation))
-            }
+            Outcome::Pending(object) | Outcome::Removed(object) => Ok(super::object_response(
+                StatusCode::OK,
+                &object,
+                representation,
+            )),
         }
     }
 
@@ -117,14 +120,12 @@ impl ApiServer {
             }
             // An object that leaves at once leaves in its last state, without the mark.
             let last = old.value.clone();
-            match store.remove(kind, key, last, old.revision) {
-                Ok(removed) => {
-                    if kind.id == kinds::NAMESPACES {
-                        self.empty_namespace(&key.name);
-                    }
-                    return Ok(Outcome::Removed(removed));
+            // Someone else was faster: look again.
+            if let Ok(removed) = store.remove(kind, key, last, old.revision) {
+                if kind.id == kinds::NAMESPACES {
+                    self.empty_namespace(&key.name);
                 }
-                Err(Stale) => {}
+                return Ok(Outcome::Removed(removed));
             }
         }
     }
@@ -133,22 +134,32 @@ impl ApiServer {
     fn mark(&self, kind: &Kind, old: &Value, options: &Options) -> Option<Value> {
         let now = self.now();
         let mut object = old.clone();
-        let marked = at(old, &["metadata", "deletionTimestamp"]).is_some();
+        let mark = at(old, &["metadata", "deletionTimestamp"]).and_then(Value::as_str);
+        let marked = mark.is_some();
         let running = at(old, &["metadata", "deletionGracePeriodSeconds"])
             .and_then(Value::as_i64)
             .unwrap_or(0);
         let mut grace = 0;
+        let mut begin = now;
         if kind.has(Feature::GracefulDeletion) {
             grace = grace_period(old, options);
-            if marked && running > 0 && grace >= running {
-                return None;
+            if marked && running > 0 {
+                // A grace period that runs may only be shortened, and only by who says how far.
+                if options.grace_period.is_none() || grace >= running {
+                    return None;
+                }
+                begin = mark
+                    .and_then(|mark| mark.parse::<Timestamp>().ok())
+                    .and_then(|end| end.checked_sub(SignedDuration::from_secs(running)).ok())
+                    .unwrap_or(now);
             }
         } else if marked && !is_finished(old) {
             return None;
         }
-        let end = now
-            .checked_add(jiff::SignedDuration::from_secs(grace))
-            .unwrap_or(now);
+        let end = begin
+            .checked_add(SignedDuration::from_secs(grace))
+            .unwrap_or(now)
+            .max(now);
         let generation = at(old, &["metadata", "generation"]).and_then(Value::as_i64);
         let metadata = metadata_mut(&mut object);
         metadata.insert("deletionTimestamp".into(), rfc3339(end).into());

@@ -58,10 +58,15 @@ impl ApiServer {
                 )),
             })?;
         let mut metadata = json!({"resourceVersion": page.revision.to_string()});
-        if let (Some(remaining), Some(last), Some(map)) =
-            (page.remaining, page.objects.last(), metadata.as_object_mut())
-        {
-            map.insert("continue".into(), Token::encode(page.revision, &last.key).into());
+        if let (Some(remaining), Some(last), Some(map)) = (
+            page.remaining,
+            page.objects.last(),
+            metadata.as_object_mut(),
+        ) {
+            map.insert(
+                "continue".into(),
+                Token::encode(page.revision, &last.key).into(),
+            );
             if !selection.is_partial() {
                 map.insert("remainingItemCount".into(), remaining.into());
             }
@@ -154,7 +159,10 @@ fn list_bytes(
     representation: Representation,
 ) -> Vec<u8> {
     let (kind, api_version) = match representation {
-        Representation::Whole => (format!("{}List", target.kind.kind), target.kind.api_version()),
+        Representation::Whole => (
+            format!("{}List", target.kind.kind),
+            target.kind.api_version(),
+        ),
         Representation::MetadataOnly => (
             "PartialObjectMetadataList".to_owned(),
             "meta.k8s.io/v1".to_owned(),
@@ -287,7 +295,12 @@ fn refuse_options(errors: &[FieldError]) -> Result<(), Failure> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Failure::invalid_as("meta.k8s.io", "ListOptions", "", errors))
+    Err(Failure::invalid_as(
+        "meta.k8s.io",
+        "ListOptions",
+        "",
+        errors,
+    ))
 }
 
 const CONTINUE_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.";

@@ -43,8 +43,9 @@ enum Patch {
 
 impl Patch {
     fn parse(media_type: &str, body: &[u8]) -> Result<Self, Failure> {
-        let malformed =
-            |error: serde_json::Error| Failure::bad_request(format!("error decoding patch: {error}"));
+        let malformed = |error: serde_json::Error| {
+            Failure::bad_request(format!("error decoding patch: {error}"))
+        };
         match media_type {
             JSON_PATCH => {
                 let patch: json_patch::Patch = serde_json::from_slice(body).map_err(malformed)?;

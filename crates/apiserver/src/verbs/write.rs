@@ -11,7 +11,7 @@ use crate::object::{as_map_mut, at, map_mut, metadata_mut, text};
 use crate::request::{DryRun, Part, Query, Target};
 use crate::server::ApiServer;
 use crate::status::Failure;
-use crate::store::{Expect, Key, Stale, Stored};
+use crate::store::{Expect, Key, Stored};
 use crate::strategy::{self, Context};
 use crate::user::User;
 
@@ -33,9 +33,14 @@ impl ApiServer {
             ));
         }
         let generate_name = text(&object, &["metadata", "generateName"]).to_owned();
-        let generates = text(&object, &["metadata", "name"]).is_empty() && !generate_name.is_empty();
+        let generates =
+            text(&object, &["metadata", "name"]).is_empty() && !generate_name.is_empty();
         // Upstream tries a generated name this often before it gives up, too.
-        let attempts = if generates { GENERATED_NAME_ATTEMPTS } else { 1 };
+        let attempts = if generates {
+            GENERATED_NAME_ATTEMPTS
+        } else {
+            1
+        };
         let mut name = String::new();
         for _ in 0..attempts {
             let mut object = object.clone();
@@ -95,7 +100,11 @@ impl ApiServer {
                 target.namespace
             )));
         }
-        let exists = self.inner.store.get(target.kind, &super::key(target)).is_some();
+        let exists = self
+            .inner
+            .store
+            .get(target.kind, &super::key(target))
+            .is_some();
         if !exists && target.part == Part::Main && target.kind.has(Feature::CreateOnUpdate) {
             let mut object = object.clone();
             let metadata = metadata_mut(&mut object);
@@ -142,10 +151,9 @@ impl ApiServer {
                     Expect::Revision(old.revision),
                 )
             };
-            match stored {
-                Ok(stored) => return Ok(stored),
-                // Someone else was faster: look again. A PUT that named a version fails there.
-                Err(Stale) => {}
+            // Someone else was faster: look again. A PUT that named a version fails there.
+            if let Ok(stored) = stored {
+                return Ok(stored);
             }
         }
     }
@@ -210,7 +218,12 @@ impl ApiServer {
         let Some(accounts) = KINDS.get(kinds::SERVICE_ACCOUNTS) else {
             return Ok(());
         };
-        if self.inner.store.get(accounts, &Key::new(namespace, account)).is_none() {
+        if self
+            .inner
+            .store
+            .get(accounts, &Key::new(namespace, account))
+            .is_none()
+        {
             return Err(Failure::forbidden(
                 kind,
                 name,

@@ -17,7 +17,11 @@ pub const SIGNER: &str = "example.com/signer";
 pub fn csr(key: &KeyPair) -> Vec<u8> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.serialize_request(key).expect("a request").der().to_vec()
+    params
+        .serialize_request(key)
+        .expect("a request")
+        .der()
+        .to_vec()
 }
 
 pub fn p256() -> KeyPair {
@@ -55,7 +59,9 @@ pub fn ca(name: &str) -> Ca {
     let key = p256();
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let certificate = params.self_signed(&key).expect("a certificate");
     Ca {
@@ -93,7 +99,9 @@ pub fn leaf(ca: &Ca, key: &KeyPair, from_second: i64, until_second: i64, sans: &
 
 /// A date so many seconds after the test's start.
 pub fn at(second: i64) -> String {
-    Timestamp::from_second(start().as_second() + second).expect("a date").to_string()
+    Timestamp::from_second(start().as_second() + second)
+        .expect("a date")
+        .to_string()
 }
 
 pub fn condition(kind: &str) -> Value {

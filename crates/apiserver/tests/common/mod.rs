@@ -73,7 +73,11 @@ pub fn refusal<T: std::fmt::Debug>(result: kube::Result<T>) -> Status {
 
 /// Field and message of each cause of a `422`.
 pub fn causes(status: &Status) -> Vec<(String, String)> {
-    assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"), "{status:?}");
+    assert_eq!(
+        (status.code, status.reason.as_str()),
+        (422, "Invalid"),
+        "{status:?}"
+    );
     status
         .details
         .as_ref()
