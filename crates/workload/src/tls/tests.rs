@@ -303,11 +303,12 @@ async fn no_handshake_fails_while_everything_rotates() {
         Arc::new(world.client()),
     );
     let stop = Arc::new(AtomicBool::new(false));
-    let calls = Arc::new(AtomicU64::new(0));
-    let callers: Vec<_> = (0..4)
-        .map(|_| {
+    let calls: [Arc<AtomicU64>; 3] = Default::default();
+    let callers: Vec<_> = calls
+        .iter()
+        .map(|calls| {
             let (server, client) = (Arc::clone(&server), Arc::clone(&client));
-            let (stop, calls) = (Arc::clone(&stop), Arc::clone(&calls));
+            let (stop, calls) = (Arc::clone(&stop), Arc::clone(calls));
             tokio::spawn(async move {
                 let mut serials = std::collections::BTreeSet::new();
                 while !stop.load(Ordering::Relaxed) {
@@ -336,10 +337,15 @@ async fn no_handshake_fails_while_everything_rotates() {
                     client_step += 1;
                 }
             }
-            // Each stage carries some load before the next begins.
-            let target = calls.load(Ordering::Relaxed) + 4;
+            // A call may begin on one side before a step and on the other after it, so the next
+            // step waits, as the kubelet's pace does, until each caller has begun and ended one.
+            let seen = calls.each_ref().map(|calls| calls.load(Ordering::Relaxed));
+            let done = || {
+                let now = calls.iter().map(|calls| calls.load(Ordering::Relaxed));
+                now.zip(seen).all(|(now, seen)| now >= seen + 2)
+            };
             within(async {
-                while calls.load(Ordering::Relaxed) < target {
+                while !done() {
                     assert!(
                         callers.iter().all(|caller| !caller.is_finished()),
                         "a call failed"
@@ -365,11 +371,7 @@ impl World {
         match step {
             0 => self.client_anchors.replace(&[&self.server_ca, new]).await,
             1 => self.server_credential.replace(&new.server()).await,
-            _ => {
-                // Handshakes in flight still end under the old certificate.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                self.client_anchors.replace(&[new]).await;
-            }
+            _ => self.client_anchors.replace(&[new]).await,
         }
     }
 
@@ -377,10 +379,7 @@ impl World {
         match step {
             0 => self.server_anchors.replace(&[&self.client_ca, new]).await,
             1 => self.client_credential.replace(&new.client()).await,
-            _ => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                self.server_anchors.replace(&[new]).await;
-            }
+            _ => self.server_anchors.replace(&[new]).await,
         }
     }
 }
