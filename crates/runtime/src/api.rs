@@ -69,7 +69,7 @@ impl Connection {
     /// # Errors
     /// When the configuration cannot be used: bad certificates or credentials, or a proxy, which
     /// is not supported.
-    pub fn from_config(config: kube::Config, options: Options) -> Result<Self, Error> {
+    pub fn from_config(config: &kube::Config, options: Options) -> Result<Self, Error> {
         if let Some(proxy) = &config.proxy_url {
             return Err(Error::Proxy {
                 proxy: proxy.to_string(),

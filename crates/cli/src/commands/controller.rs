@@ -41,9 +41,8 @@ pub(crate) async fn run(
     } else {
         kubeconfig::config(args.kubeconfig.as_deref()).await?
     };
-    let server = cluster.cluster_url.clone();
     let listener = bind(&args.listen()?).await?;
-    let connection = Connection::from_config(cluster, Options::new(clock))?;
+    let connection = Connection::from_config(&cluster, Options::new(clock))?;
 
     let signers: Vec<_> = config
         .signers
@@ -52,7 +51,7 @@ pub(crate) async fn run(
         .collect();
     let mut registry = Registry::default();
     let controller = Controller::new(config, connection, Jitter::from_process(), &mut registry)?;
-    tracing::info!(%server, signers = signers.join(" "), "controller starts");
+    tracing::info!(server = %cluster.cluster_url, signers = signers.join(" "), "controller starts");
 
     let serving = listener.map(|listener| {
         tracing::info!(

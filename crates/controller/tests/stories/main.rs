@@ -1,6 +1,13 @@
 //! The controller against the embedded API server, in virtual time: each test is a story of what
 //! happens in a cluster and what the controller makes of it.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a story that panics has failed: that is its report"
+)]
+
 mod bundles;
 mod cluster;
 mod faults;

@@ -144,7 +144,7 @@ async fn a_proxy_is_refused_in_words() {
     let mut config = kube::Config::new("https://127.0.0.1:6443".parse().unwrap());
     config.proxy_url = Some("http://proxy.example:3128".parse().unwrap());
     let options = Options::new(Arc::new(crate::SystemClock));
-    let error = Connection::from_config(config, options).unwrap_err();
+    let error = Connection::from_config(&config, options).unwrap_err();
     assert!(
         error.to_string().contains("http://proxy.example:3128"),
         "{error}"
@@ -155,5 +155,5 @@ async fn a_proxy_is_refused_in_words() {
 async fn a_plain_configuration_connects_lazily() {
     let config = kube::Config::new("https://127.0.0.1:6443".parse().unwrap());
     let options = Options::new(Arc::new(crate::SystemClock));
-    Connection::from_config(config, options).unwrap();
+    Connection::from_config(&config, options).unwrap();
 }
