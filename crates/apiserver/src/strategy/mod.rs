@@ -111,7 +111,7 @@ pub(crate) fn prepare_update(
     match (kind.rules, part) {
         (Rules::PodCertificateRequest, Part::Main) => certificate_request::shape(&mut object)?,
         (Rules::PodCertificateRequest, Part::Status) => {
-            certificate_request::shape_status(&mut object)?;
+            certificate_request::status::shape(&mut object)?;
         }
         (Rules::ClusterTrustBundle, Part::Main) => trust_bundle::shape(&mut object)?,
         (rules, Part::Main) => core::default(rules, &mut object),
@@ -141,7 +141,7 @@ pub(crate) fn check_update(
             errors.extend(certificate_request::check_update(object, old));
         }
         (Rules::PodCertificateRequest, Part::Status) if errors.is_empty() => {
-            errors.extend(certificate_request::check_status(object, old, context));
+            errors.extend(certificate_request::status::check(object, old, context));
         }
         (Rules::ClusterTrustBundle, _) => {
             errors.extend(trust_bundle::check_name(object));
