@@ -6,6 +6,7 @@
 //! moment. Both files are followed, so the server never needs a restart.
 
 mod answer;
+mod write_limit;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::write_limit::WriteLimit;
 use crate::go_flags::parse_bool;
 use crate::host::{Host, Listener, Stream};
 
@@ -186,14 +188,13 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(IO_TIMEOUT)
             .max_buf_size(MAX_HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(WriteLimit::new(stream, IO_TIMEOUT)), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => Some(ended),
             () = shutdown.cancelled() => None,
-            // Clients meet the newest certificate at least this often, and one that reads no
-            // answers does not stay for ever.
+            // Clients meet the newest certificate at least this often.
             () = sleep(MAX_AGE) => None,
         };
         let ended = match ended {
@@ -236,9 +237,12 @@ Endpoints:
 
 Both files are followed: the next handshake presents the newest certificate, the next request is
 verified by the newest trust bundle. A new file that is not usable is logged, the last good one
-stays. Ends on SIGTERM or SIGINT with exit code 0.";
+stays.
 
-/// For a handshake, and for the head of a request.
+Exit codes: 0 stopped by SIGTERM or SIGINT; 1 the address cannot be listened on; 2 the command line
+is wrong.";
+
+/// For a handshake, for the head of a request, and for each write of an answer.
 const IO_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 const MAX_HEADER_BYTES: usize = 1 << 20;
