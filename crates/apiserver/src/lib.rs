@@ -20,9 +20,19 @@
 //! - `store`: objects, one revision counter, a bounded log of changes that watches read.
 //! - [`Faults`]: errors, conflicts, delays, lost replies, cut watches, lost history.
 //!
-//! Not here: strategic merge patch and server-side apply (415), custom resources, garbage
-//! collection by owner references, RBAC (an [`Authorizer`] may be plugged in), `managedFields`,
-//! tables for kubectl. The kinds' schemas are checked only where a rule reads them.
+//! # Where it knowingly differs from kube-apiserver
+//!
+//! - No strategic merge patch and no server-side apply (415), no custom resources, no
+//!   `managedFields`, no tables for kubectl, only JSON and only the plain form of discovery.
+//! - No RBAC: an [`Authorizer`] may be plugged in, and is asked for `sign` and `attest` too. No
+//!   NodeRestriction yet. (A refused `sign` is a 422 with a cause of `spec.signerName`, a refused
+//!   `attest` a 403: that is upstream's doing.)
+//! - Schemas are checked only where a rule reads them; unknown fields are dropped from
+//!   PodCertificateRequest and ClusterTrustBundle only. Pod specs may be changed freely.
+//! - Owner references are kept, but nobody collects orphans. Deleting a namespace removes its
+//!   contents at once. A new namespace gets its `default` ServiceAccount from the server itself.
+//! - Events of the core group and of `events.k8s.io` are two resources, not two views of one.
+//! - History is counted in changes per resource ([`Builder::history`]), not in minutes.
 
 mod certs;
 mod discovery;

@@ -708,8 +708,51 @@ proptest! {
     }
 }
 
-#[tokio::test]
-async fn the_server_is_safe_to_share_between_threads() {
-    fn shareable<T: Send + Sync + Clone + 'static>() {}
-    shareable::<ApiServer>();
+/// Real threads for once: what optimistic concurrency and the log promise must hold there too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_on_several_threads_lose_no_update_and_watches_see_all_in_order() {
+    const WRITERS: usize = 4;
+    const ROUNDS: usize = 50;
+    let api = ApiServer::builder().seed(1).build();
+    let maps = maps(&client(&api));
+    let counter: ConfigMap = from(json!({"metadata": {"name": "n"}, "data": {"key": "0"}}));
+    maps.create(&post(), &counter).await.expect("created");
+    let mut events = watch(&maps, &WatchParams::default(), "0").await;
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|_| {
+            let maps = maps.clone();
+            tokio::spawn(async move {
+                let mut done = 0;
+                while done < ROUNDS {
+                    let mut map = maps.get("n").await.expect("there");
+                    let value: usize = map.data.clone().expect("data")["key"].parse().expect("n");
+                    map.data = Some([("key".to_owned(), (value + 1).to_string())].into());
+                    match maps.replace("n", &post(), &map).await {
+                        Ok(_) => done += 1,
+                        Err(kube::Error::Api(status)) => assert_eq!(status.code, 409),
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    let (mut last_value, mut last_version) = (None, 0);
+    while last_value != Some(WRITERS * ROUNDS) {
+        let event = events.next().await.expect("an event").expect("an event");
+        let (WatchEvent::Added(map) | WatchEvent::Modified(map)) = event else {
+            continue;
+        };
+        let value: usize = map.data.clone().expect("data")["key"].parse().expect("n");
+        let version: u64 = map
+            .resource_version()
+            .expect("a version")
+            .parse()
+            .expect("n");
+        assert!(version > last_version);
+        assert!(last_value.is_none_or(|last| value == last + 1));
+        (last_value, last_version) = (Some(value), version);
+    }
+    for writer in writers {
+        writer.await.expect("a writer");
+    }
 }
