@@ -35,8 +35,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use podcert_resources::{bundle, event::pod_reference};
 use podcert_runtime::{Check, Health, Jitter, api::Connection};
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
 
 pub use crate::config::{Config, ConfigError, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer};
 use crate::{events::Recorder, metrics::Metrics};
@@ -125,7 +128,13 @@ impl Controller {
     ///
     /// Nothing that can pass ends it earlier: while a pool file is missing or the API server
     /// cannot be reached it is not ready, says why, and goes on trying.
-    pub async fn run(self, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// When a part of it ended by a defect; the others are stopped then.
+    ///
+    /// # Cancel safety
+    /// When dropped, all of it stops at once; a write under way may or may not have happened.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Broken> {
         let Self {
             config,
             connection,
@@ -145,10 +154,11 @@ impl Controller {
             metrics,
             recorder,
             own_pod,
-            shutdown,
+            shutdown: shutdown.child_token(),
         };
 
-        let tasks = TaskTracker::new();
+        let stop = context.shutdown.clone();
+        let mut tasks = JoinSet::new();
         let (ready_to_sign, authorities) = mpsc::channel(config.signers.len().max(1));
         for (index, (signer, (pool_check, bundle_check))) in
             config.signers.iter().zip(checks.signers).enumerate()
@@ -192,7 +202,20 @@ impl Controller {
             config.concurrency,
             authorities,
         ));
-        tasks.close();
-        tasks.wait().await;
+        let mut broken = false;
+        while let Some(ended) = tasks.join_next().await {
+            // A part that ends before it was told to has panicked, or lost one that has.
+            if !stop.is_cancelled() || ended.is_err() {
+                broken = true;
+                stop.cancel();
+            }
+        }
+        if broken { Err(Broken) } else { Ok(()) }
     }
 }
+
+/// A part of the controller ended by a defect of podcert's. What is known of it is in the log;
+/// starting again is the way on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a part of the controller ended by a defect (see the log above); start it again")]
+pub struct Broken;

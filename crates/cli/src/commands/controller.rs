@@ -61,7 +61,7 @@ pub(crate) async fn run(
         let health = controller.health().clone();
         tokio::spawn(listener.serve(health, Arc::new(registry), shutdown.clone()))
     });
-    controller.run(shutdown).await;
+    controller.run(shutdown).await?;
     if let Some(serving) = serving {
         serving.await.context("the health listener broke")?;
     }

@@ -10,7 +10,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use podcert_apiserver::{ApiServer, Effect, Fault, Matching, Occurrence, Stats, User, Verb};
 use podcert_authority::{CaId, CaOptions, Pool};
-use podcert_controller::{Config, Controller, OwnPod, PoolSource, Signer};
+use podcert_controller::{Broken, Config, Controller, OwnPod, PoolSource, Signer};
 use podcert_issuance::{NamePolicy, Policy, service_dns, spiffe};
 use podcert_pki::{Chain, KeyType, PrivateKey, TrustBundle, empty_csr};
 use podcert_runtime::{Clock as _, Health, Jitter, TokioClock, api};
@@ -170,7 +170,7 @@ pub(crate) struct Cluster {
     pub(crate) health: Health,
     pub(crate) registry: Registry,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) running: JoinHandle<()>,
+    pub(crate) running: JoinHandle<Result<(), Broken>>,
 }
 
 /// A request that was made, and its key.
@@ -426,7 +426,7 @@ impl Cluster {
 
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
-        self.running.await.unwrap();
+        self.running.await.unwrap().unwrap();
     }
 }
 

@@ -207,7 +207,7 @@ async fn it_stops_when_told_to() {
     }
     cluster.shutdown.cancel();
     let begun = cluster.clock.now();
-    cluster.running.await.unwrap();
+    cluster.running.await.unwrap().unwrap();
     let took = cluster.clock.now().duration_since(begun);
     assert!(took <= SignedDuration::from_secs(1), "{took}");
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
