@@ -30,22 +30,26 @@ pub(crate) async fn run(client: Client, node: Arc<Node>, stop: CancellationToken
     let pods = super::ring::<Pod>(client.clone(), bell, stop.clone());
     let mut changes = node.containers.changes();
     let work = async {
-        let mut written = None;
+        let mut list = ServicesFile::new(&node.folders);
+        let mut objects = None;
         let mut pause = POLL;
         loop {
-            let missing = match reconcile(&client, &node.folders, &mut written).await {
-                Ok(missing) => missing,
-                Err(error) => {
-                    tracing::debug!(%error, "endpoints are looked at again");
-                    true
-                }
+            if objects.is_none() {
+                objects = look(&client).await;
+            }
+            let missing = match &objects {
+                Some((services, pods)) => list.write(services, pods),
+                None => true,
             };
-            // A process opens its sockets without telling anybody: while one is missing, look again and again,
+            // A process opens its sockets without telling anybody: while one is missing, look for it again and again,
             // less and less often.
             tokio::select! {
                 biased;
                 rung = rung.recv() => {
-                    if rung.is_none() { return }
+                    if rung.is_none() {
+                        return;
+                    }
+                    objects = None;
                     pause = POLL;
                 }
                 _ = changes.changed() => pause = POLL,
@@ -60,36 +64,65 @@ pub(crate) async fn run(client: Client, node: Arc<Node>, stop: CancellationToken
     }
 }
 
-/// Brings the file up to date; answers whether a Ready pod's socket is still missing.
-async fn reconcile(
-    client: &Client,
-    folders: &PodFolders,
-    written: &mut Option<Services>,
-) -> anyhow::Result<bool> {
+/// The Services and pods as they are now; `None` when the API cannot say.
+async fn look(client: &Client) -> Option<(Vec<Service>, Vec<Pod>)> {
     let everything = ListParams::default();
-    let services = Api::<Service>::all(client.clone())
-        .list(&everything)
-        .await?
-        .items;
-    let pods = Api::<Pod>::all(client.clone())
-        .list(&everything)
-        .await?
-        .items;
-    let mut missing = false;
-    let list = resolve(&services, &pods, |pod, port| {
-        let folder = folders.find(&pod.uid()?)?;
-        let socket = folder.listen_dir().join(format!("{port}.sock"));
-        if socket.exists() {
-            return Some(socket);
+    let services = Api::<Service>::all(client.clone());
+    let pods = Api::<Pod>::all(client.clone());
+    match tokio::try_join!(services.list(&everything), pods.list(&everything)) {
+        Ok((services, pods)) => Some((services.items, pods.items)),
+        Err(error) => {
+            tracing::debug!(%error, "endpoints are looked at again");
+            None
         }
-        missing = true;
-        None
-    });
-    if written.as_ref() != Some(&list) {
-        write_private(folders.services_file(), &serde_json::to_vec_pretty(&list)?)?;
-        *written = Some(list);
     }
-    Ok(missing)
+}
+
+/// The file, and what it holds.
+#[derive(Debug)]
+struct ServicesFile<'a> {
+    folders: &'a PodFolders,
+    written: Option<Services>,
+}
+
+impl<'a> ServicesFile<'a> {
+    fn new(folders: &'a PodFolders) -> Self {
+        Self {
+            folders,
+            written: None,
+        }
+    }
+
+    /// Brings the file up to date; answers whether something is to be tried again: a Ready pod's socket that is not
+    /// there yet, or a file that could not be written.
+    fn write(&mut self, services: &[Service], pods: &[Pod]) -> bool {
+        let mut missing = false;
+        let list = resolve(services, pods, |pod, port| {
+            let folder = self.folders.find(&pod.uid()?)?;
+            let socket = folder.listen_dir().join(format!("{port}.sock"));
+            if socket.exists() {
+                return Some(socket);
+            }
+            missing = true;
+            None
+        });
+        if self.written.as_ref() == Some(&list) {
+            return missing;
+        }
+        let written = serde_json::to_vec_pretty(&list)
+            .map_err(std::io::Error::from)
+            .and_then(|text| write_private(self.folders.services_file(), &text));
+        match written {
+            Ok(()) => {
+                self.written = Some(list);
+                missing
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the list of Services cannot be written");
+                true
+            }
+        }
+    }
 }
 
 /// The list: `socket` answers where a pod's port is open, if it is.

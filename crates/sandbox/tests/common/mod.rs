@@ -177,6 +177,11 @@ impl World {
     }
 }
 
+/// A runner that keeps containers as tasks, for sandboxes that are not a [`World`].
+pub(crate) fn tasks() -> Runner {
+    Runner::Custom(Arc::new(Tasks::default()))
+}
+
 pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod
         .status
