@@ -45,25 +45,41 @@ pub enum StateDirError {
 
 impl StateDir {
     /// A fresh folder in `parent`, or in the first of `$XDG_RUNTIME_DIR`, the system's temporary folder and `/tmp`
-    /// whose path is short enough.
+    /// that is short enough and takes it.
     pub(crate) fn create(parent: Option<&Path>) -> Result<Self, StateDirError> {
-        let parent = match parent {
-            Some(parent) => parent.to_path_buf(),
-            None => default_parent(),
+        match parent {
+            Some(parent) => Self::create_in(parent),
+            None => Self::create_in_first(&default_parents()),
+        }
+    }
+
+    fn create_in_first(parents: &[PathBuf]) -> Result<Self, StateDirError> {
+        let Some((last, others)) = parents.split_last() else {
+            return Self::create_in(Path::new("/tmp"));
+        };
+        let made = others
+            .iter()
+            .find_map(|parent| Self::create_in(parent).ok());
+        made.map_or_else(|| Self::create_in(last), Ok)
+    }
+
+    fn create_in(parent: &Path) -> Result<Self, StateDirError> {
+        let failed = |source| StateDirError::Create {
+            parent: parent.to_path_buf(),
+            source,
         };
         if parent.as_os_str().len() > MAX_ROOT {
-            return Err(StateDirError::TooLong { parent });
+            return Err(StateDirError::TooLong {
+                parent: parent.to_path_buf(),
+            });
         }
         // mkdtemp semantics: the folder is created by us alone, with mode 0700, or not at all.
         let dir = tempfile::Builder::new()
             .prefix("pc-")
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
-            .tempdir_in(&parent)
-            .map_err(|source| StateDirError::Create {
-                parent: parent.clone(),
-                source,
-            })?;
-        check_private(dir.path()).map_err(|source| StateDirError::Create { parent, source })??;
+            .tempdir_in(parent)
+            .map_err(failed)?;
+        check_private(dir.path()).map_err(failed)??;
         Ok(Self(dir))
     }
 
@@ -115,16 +131,14 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn default_parent() -> PathBuf {
+fn default_parents() -> Vec<PathBuf> {
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let short = |dir: &PathBuf| dir.is_absolute() && dir.as_os_str().len() <= MAX_ROOT;
-    let usable = |dir: &PathBuf| short(dir) && dir.is_dir();
-    let candidates = [runtime, Some(env::temp_dir())];
-    candidates
+    let candidates = [runtime, Some(env::temp_dir()), Some(PathBuf::from("/tmp"))];
+    let absolute = candidates
         .into_iter()
         .flatten()
-        .find(usable)
-        .unwrap_or_else(|| PathBuf::from("/tmp"))
+        .filter(|dir| dir.is_absolute());
+    absolute.collect()
 }
 
 /// `<root>/pc-XXXXXX/p/NNNNNN/l/65535.sock` must stay below 100 bytes: macOS allows 104 for a socket, Linux 108.
@@ -165,6 +179,19 @@ mod tests {
             check_private(&link).unwrap().is_err(),
             "a symlink is not a folder of ours"
         );
+    }
+
+    #[test]
+    fn the_first_place_that_takes_it_is_taken() {
+        let parent = tempfile::tempdir_in("/tmp").unwrap();
+        let nowhere = parent.path().join("missing");
+        let long = parent.path().join("x".repeat(80));
+        fs::create_dir(&long).unwrap();
+        let good = parent.path().to_path_buf();
+        let dir = StateDir::create_in_first(&[nowhere.clone(), long, good.clone()]).unwrap();
+        assert_eq!(dir.path().parent(), Some(good.as_path()));
+        let failed = StateDir::create_in_first(&[nowhere]).unwrap_err();
+        assert!(matches!(failed, StateDirError::Create { .. }));
     }
 
     #[test]
