@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use podcert_runtime::SystemClock;
 use podcert_sandbox::{Door, Error, Images, Options, Sandbox, User};
 use rustls::pki_types::pem::PemObject;
@@ -61,6 +64,10 @@ impl Credential {
 
     /// A client that trusts the sandbox and, perhaps, shows this credential.
     fn client(&self, shown: Option<&Self>) -> TlsConnector {
+        TlsConnector::from(Arc::new(self.config(shown)))
+    }
+
+    fn config(&self, shown: Option<&Self>) -> ClientConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         roots
@@ -70,7 +77,7 @@ impl Credential {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
-        let config = match shown {
+        match shown {
             None => config.with_no_client_auth(),
             Some(shown) => config
                 .with_client_auth_cert(
@@ -78,8 +85,7 @@ impl Credential {
                     PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap(),
                 )
                 .unwrap(),
-        };
-        TlsConnector::from(Arc::new(config))
+        }
     }
 }
 
@@ -204,6 +210,49 @@ async fn web_pages_and_foreign_hosts_are_refused_even_with_a_certificate() {
             .await
             .is_none_or(|(code, _)| code != 200)
     );
+    sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn over_http2_the_same_rules_hold() {
+    let sandbox = sandbox().await;
+    let credential = Credential::read(&sandbox.kubeconfig(&User::admin()).unwrap());
+    let address = sandbox.address().unwrap();
+    let port = address.port();
+    for (shown, authority, origin, expected) in [
+        (Some(&credential), format!("127.0.0.1:{port}"), None, 200),
+        (None, format!("127.0.0.1:{port}"), None, 401),
+        (Some(&credential), format!("evil.example:{port}"), None, 421),
+        (
+            Some(&credential),
+            format!("127.0.0.1:{port}"),
+            Some("https://evil.example"),
+            403,
+        ),
+    ] {
+        let mut config = credential.config(shown);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        let connection = tokio::spawn(connection);
+        let mut request = http::Request::get(format!("https://{authority}/api/v1/namespaces"));
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let answer = client.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), expected, "{authority} {origin:?}");
+        connection.abort();
+    }
     sandbox.shutdown().await.unwrap();
 }
 
