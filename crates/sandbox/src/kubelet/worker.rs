@@ -5,7 +5,8 @@
 //! changes), volumes with the pod's sync; that a new certificate reaches the files only with the next sync is what
 //! makes rotations in a real cluster slower than their events.
 
-use std::collections::BTreeMap;
+mod playing;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +21,17 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use podcert_pki::{KeyType, PrivateKey, empty_csr};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
+use self::playing::{Playing, Reported, doubled};
 use super::certificate::{self, State, Transition};
 use super::events::Severity;
 use super::generation::{self, File, Outcome, Payload};
-use super::plan::{self, CertificatePlan, PodPlan, RestartPolicy, Source, VolumePlan};
-use super::status::{self, Conditions, Ended, View};
+use super::plan::{self, CertificatePlan, PodPlan, Source, VolumePlan};
+use super::status::{self, Conditions, View};
 use super::{Seen, Shared, trust_bundle};
 use crate::containers::{ContainerState, Launch};
-use crate::folders::PodFolder;
 use crate::pod_map::{Mount, PodMap, PodName};
 use crate::report::Remark;
 use crate::state_dir::write_private;
@@ -45,32 +46,6 @@ pub(super) struct PodWorker {
     conditions: Conditions,
     reported: Option<PodStatus>,
     first_seen: Timestamp,
-}
-
-/// A pod that the sandbox can run, and where it stands.
-#[derive(Debug)]
-struct Playing {
-    plan: PodPlan,
-    folder: PodFolder,
-    /// The state of each certificate source, by volume and place in it.
-    certificates: BTreeMap<(String, usize), State>,
-    mounted: bool,
-    /// Certificates are looked at when this is due, and whenever the worker is poked.
-    next_pass: Instant,
-    poked: bool,
-    /// Failures in a row to create a request.
-    request_failures: u32,
-    /// Volumes are set up when this is due.
-    next_sync: Instant,
-    mount_failures: u32,
-    container: Option<watch::Receiver<ContainerState>>,
-    /// The end that is being dealt with.
-    end: Option<Ended>,
-    start_at: Option<Instant>,
-    start_failure: Option<String>,
-    restarts: i32,
-    backoff: u32,
-    over: bool,
 }
 
 impl PodWorker {
@@ -564,172 +539,11 @@ impl PodWorker {
     }
 }
 
-impl Playing {
-    fn new(
-        plan: PodPlan,
-        folder: PodFolder,
-        pod: &Pod,
-        container: Option<watch::Receiver<ContainerState>>,
-    ) -> Self {
-        let mut certificates = BTreeMap::new();
-        for (name, volume) in &plan.volumes {
-            let VolumePlan::Projected { sources, .. } = volume else {
-                continue;
-            };
-            for (index, source) in sources.iter().enumerate() {
-                if matches!(source, Source::Certificate(_)) {
-                    certificates.insert((name.clone(), index), State::Initial);
-                }
-            }
-        }
-        let status = pod.status.as_ref();
-        let phase = status.and_then(|status| status.phase.as_deref());
-        let statuses = status.and_then(|status| status.container_statuses.as_ref());
-        let restarts = statuses
-            .and_then(|all| all.first())
-            .map_or(0, |one| one.restart_count);
-        let now = Instant::now();
-        Self {
-            plan,
-            folder,
-            certificates,
-            mounted: false,
-            next_pass: now,
-            poked: true,
-            request_failures: 0,
-            next_sync: now,
-            mount_failures: 0,
-            container,
-            end: None,
-            start_at: Some(now),
-            start_failure: None,
-            restarts,
-            backoff: 0,
-            over: matches!(phase, Some("Failed" | "Succeeded")),
-        }
-    }
-
-    fn is_running(&self) -> bool {
-        let running = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
-        self.container
-            .as_ref()
-            .is_some_and(|container| running(&container.borrow()))
-    }
-
-    /// The end of the container's run, once.
-    fn just_ended(&mut self) -> Option<Ended> {
-        let ended = Ended::of(&self.container.as_ref()?.borrow())?;
-        self.container = None;
-        Some(ended)
-    }
-
-    fn container_ended(&mut self, ended: Ended, timing: &super::KubeletTiming) {
-        let ran = ended.ended.duration_since(ended.started);
-        let again = match self.plan.restart {
-            RestartPolicy::Always => true,
-            RestartPolicy::Never => false,
-            RestartPolicy::OnFailure => !ended.exit.is_success(),
-        };
-        self.end = Some(ended);
-        if !again {
-            self.over = true;
-            return;
-        }
-        if ran >= BACKOFF_FORGIVEN {
-            self.backoff = 0;
-        }
-        // The first restart is immediate; from the second on the wait doubles.
-        let wait = match self.backoff {
-            0 => Duration::ZERO,
-            failures => doubled(timing.restart_backoff, failures, timing.restart_backoff_max),
-        };
-        self.backoff = self.backoff.saturating_add(1);
-        self.start_at = Some(Instant::now() + wait);
-    }
-
-    fn view(&self) -> View {
-        let state = match &self.container {
-            Some(container) => match &*container.borrow() {
-                ContainerState::Running { started } => status::State::Running { started: *started },
-                ContainerState::Ended { .. } => waiting("ContainerCreating", ""),
-            },
-            None => match (&self.end, &self.start_failure) {
-                (Some(end), _) if self.over => status::State::Ended(end.clone()),
-                (_, Some(failure)) => waiting("RunContainerError", failure),
-                (Some(_), None) => {
-                    waiting("CrashLoopBackOff", "the process ended and is started again")
-                }
-                (None, None) => waiting("ContainerCreating", ""),
-            },
-        };
-        View {
-            container: self.plan.container.clone(),
-            image: self.plan.image.clone(),
-            address: Some(self.folder.address()),
-            state,
-            restarts: self.restarts,
-            last_end: if self.over { None } else { self.end.clone() },
-        }
-    }
-
-    /// Sleeps until something is to do.
-    async fn rest(&mut self, reported: Reported, seen: &mut watch::Receiver<Seen>, poke: &Notify) {
-        if self.over {
-            // Nothing is renewed for a pod whose container will not run again.
-            tokio::select! {
-                biased;
-                _ = seen.changed() => {}
-                () = sleep(API_RETRY), if reported == Reported::Failed => {}
-            }
-            return;
-        }
-        let running = self.is_running();
-        let mut until = self.next_sync;
-        if !self.certificates.is_empty() {
-            until = until.min(self.next_pass);
-        }
-        if let Some(start_at) = self.start_at.filter(|_| self.mounted && !running) {
-            until = until.min(start_at);
-        }
-        if reported == Reported::Failed {
-            until = until.min(Instant::now() + API_RETRY);
-        }
-        let container = async {
-            match &mut self.container {
-                Some(container) => container.changed().await.is_ok(),
-                None => std::future::pending().await,
-            }
-        };
-        // Cancel safe: each branch only waits.
-        tokio::select! {
-            biased;
-            _ = seen.changed() => {}
-            () = poke.notified() => self.poked = true,
-            _ = container => {}
-            () = sleep_until(until) => {}
-        }
-    }
-}
-
-/// Whether the status reached the API server.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Reported {
-    Done,
-    Failed,
-}
-
 /// Which list of the report a sentence goes to.
 #[derive(Clone, Copy, Debug)]
 enum Outcomes {
     Notes,
     Refusals,
-}
-
-fn waiting(reason: &'static str, message: &str) -> status::State {
-    status::State::Waiting {
-        reason,
-        message: message.to_owned(),
-    }
 }
 
 /// RSA keys take long enough to be made elsewhere.
@@ -769,16 +583,7 @@ fn add_credential(
     Ok(())
 }
 
-/// `first` after one failure, twice that after two, ..., at most `max`.
-fn doubled(first: Duration, failures: u32, max: Duration) -> Duration {
-    first
-        .saturating_mul(1 << failures.saturating_sub(1).min(20))
-        .min(max)
-}
-
 const API_RETRY: Duration = Duration::from_secs(1);
 const API_RETRY_MAX: Duration = Duration::from_secs(60);
-/// A container that ran this long starts with a fresh back-off when it ends.
-const BACKOFF_FORGIVEN: SignedDuration = SignedDuration::from_secs(10 * 60);
 /// From `beginRefreshAt` until the kubelet calls a refresh overdue.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(10 * 60);
