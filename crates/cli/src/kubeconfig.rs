@@ -3,6 +3,8 @@
 use anyhow::{Context as _, Result};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use podcert_runtime::SharedClock;
+use podcert_runtime::api::{Connection, Options};
 
 /// The configuration of the cluster that `path` names, or of the default one.
 ///
@@ -24,10 +26,12 @@ pub(crate) async fn config(path: Option<&str>) -> Result<Config> {
     }
 }
 
-/// A client for a short command: kube's own retries serve it well.
+/// A client for a short command, with the same retries as the controller's.
 ///
 /// # Errors
 /// As [`config`], or when the credentials cannot be used.
-pub(crate) async fn client(path: Option<&str>) -> Result<kube::Client> {
-    kube::Client::try_from(config(path).await?).context("cannot make a client of the kubeconfig")
+pub(crate) async fn client(path: Option<&str>, clock: SharedClock) -> Result<kube::Client> {
+    let connection = Connection::from_config(config(path).await?, Options::new(clock))
+        .context("cannot make a client of the kubeconfig")?;
+    Ok(connection.client().clone())
 }

@@ -18,7 +18,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use podcert_runtime::{SharedClock, SystemClock, shutdown};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
 
 use crate::commands::{controller, demo, demo_server, https_client, make_ca_pool_secret, sandbox};
 use crate::host::Host;
@@ -136,20 +139,24 @@ async fn run(command: Command, host: &Host) -> Result<ExitCode> {
         Command::Demo(args) => demo::run(args, clock, shutdown).await,
         Command::DemoServer(args) => demo_server::run(args, host, clock, shutdown).await,
         Command::HttpsClient(args) => https_client::run(args, host, clock, shutdown).await,
-        Command::MakeCaPoolSecret(args) => make_ca_pool_secret::run(args, clock.as_ref()).await,
+        Command::MakeCaPoolSecret(args) => make_ca_pool_secret::run(args, clock).await,
         Command::Sandbox(_) => anyhow::bail!("a sandbox pod cannot hold another"),
     }
 }
 
+/// The filter is `Targets`, not `EnvFilter`: levels per module are all that is needed, and the
+/// latter brings a regular-expression engine.
 fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?}"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter: Targets = filter
+        .parse()
+        .with_context(|| format!("--log {filter:?}"))?;
+    let lines = fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => builder.json().init(),
-        LogFormat::Text => builder.with_target(false).init(),
-    }
+    let lines = match format {
+        LogFormat::Json => lines.json().with_filter(filter).boxed(),
+        LogFormat::Text => lines.with_target(false).with_filter(filter).boxed(),
+    };
+    tracing_subscriber::registry().with(lines).init();
     Ok(())
 }

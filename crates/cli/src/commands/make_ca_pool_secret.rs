@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
 use podcert_authority::{CaId, CaOptions, Pool};
 use podcert_pki::KeyType;
-use podcert_runtime::Clock;
+use podcert_runtime::{Clock, SharedClock};
 use serde::Serialize;
 
 use crate::kubeconfig;
@@ -74,13 +74,13 @@ pub(crate) struct Args {
 }
 
 /// Makes the pool and creates the Secret, or prints it.
-pub(crate) async fn run(args: Args, clock: &dyn Clock) -> Result<ExitCode> {
-    let (secret, made) = make(&args, clock)?;
+pub(crate) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
+    let (secret, made) = make(&args, clock.as_ref())?;
     if args.dry_run {
         output::object(args.output.unwrap_or(Format::Yaml), &secret)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let client = kubeconfig::client(args.kubeconfig.as_deref()).await?;
+    let client = kubeconfig::client(args.kubeconfig.as_deref(), clock).await?;
     create(&client, &secret).await?;
     match args.output.unwrap_or(Format::Text) {
         Format::Text => output::text(&made.to_string())?,

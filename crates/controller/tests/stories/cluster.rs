@@ -74,11 +74,8 @@ impl Setup {
             concurrency,
             spiffe_file,
         } = self;
-        // RUST_LOG=podcert=debug shows a failing story's log; the first test sets it up for all.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-            .with_test_writer()
-            .try_init();
+        // A failing story shows its log; the first test sets it up for all.
+        let _ = tracing_subscriber::fmt().with_test_writer().try_init();
         let client = kube::Client::new(api.as_user(User::admin()), "default");
         let namespaces: Api<Namespace> = Api::all(client.clone());
         for name in ["default", "mesh-controller", "shop"] {
