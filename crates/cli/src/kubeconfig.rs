@@ -31,7 +31,7 @@ pub(crate) async fn config(path: Option<&str>) -> Result<Config> {
 /// # Errors
 /// As [`config`], or when the credentials cannot be used.
 pub(crate) async fn client(path: Option<&str>, clock: SharedClock) -> Result<kube::Client> {
-    let connection = Connection::from_config(config(path).await?, Options::new(clock))
+    let connection = Connection::from_config(&config(path).await?, Options::new(clock))
         .context("cannot make a client of the kubeconfig")?;
     Ok(connection.client().clone())
 }
