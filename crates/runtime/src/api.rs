@@ -45,8 +45,12 @@ pub struct Options {
     pub jitter: Jitter,
     /// Which requests are tried again, and how often.
     pub retry: RetryPolicy,
-    /// How long the head of an answer may take. A watch answers at once and then streams.
+    /// How long the head of an answer may take, and how long its body may be silent. A watch
+    /// answers at once and then streams.
     pub timeout: Duration,
+    /// How long a watch may be silent before it counts as broken and is begun again. The API
+    /// server sends a bookmark each minute and ends every watch of kube's after 290 s.
+    pub watch_silence: Duration,
 }
 
 impl Options {
@@ -57,6 +61,7 @@ impl Options {
             jitter: Jitter::from_process(),
             retry: RetryPolicy::default(),
             timeout: Duration::from_secs(30),
+            watch_silence: Duration::from_secs(305),
         }
     }
 }
@@ -79,6 +84,10 @@ impl Connection {
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(config.connect_timeout);
+        // A peer that vanished without a word is noticed within a minute.
+        connector.set_keepalive(Some(Duration::from_secs(30)));
+        connector.set_keepalive_interval(Some(Duration::from_secs(10)));
+        connector.set_keepalive_retries(Some(3));
         let connector = config
             .rustls_https_connector_with_connector(connector)
             .map_err(Error::config)?;
@@ -117,6 +126,7 @@ impl Connection {
                 jitter: options.jitter,
                 retry: options.retry,
                 timeout: options.timeout,
+                watch_silence: options.watch_silence,
             },
         );
         Self {

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -42,7 +43,7 @@ impl Listener {
         self.address
     }
 
-    /// Answers until `shutdown`, then waits for the answers under way.
+    /// Answers until `shutdown`, then waits a little for the answers under way.
     pub async fn serve(self, health: Health, registry: Arc<Registry>, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -72,7 +73,10 @@ impl Listener {
             });
         }
         connections.close();
-        connections.wait().await;
+        // Whoever asks and does not read the answer does not hold up the end.
+        if timeout(LAST_ANSWERS, connections.wait()).await.is_err() {
+            tracing::debug!("a health or metrics connection was still open at the end");
+        }
     }
 }
 
@@ -158,6 +162,7 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 }
 
 const MAX_CONNECTIONS: usize = 64;
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[cfg(test)]

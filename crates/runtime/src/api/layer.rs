@@ -1,4 +1,8 @@
-//! The layer each request passes: tries, a time limit, the server's `Date`, counts.
+//! The layer each request passes: tries, time limits, the server's `Date`, counts.
+//!
+//! Two limits: one on the head of an answer, one on how long its body may be silent. Without the
+//! second a connection that died unnoticed (a router forgot it, a machine vanished) would leave a
+//! watch that is never told anything again, and nobody would know.
 
 use std::{
     pin::Pin,
@@ -12,6 +16,7 @@ use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use kube::client::Body;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{BoxError, Service, ServiceExt as _};
+use tower_http::timeout::TimeoutBody;
 
 use super::metrics::{Answer, Metrics, Verb};
 use super::retry::{Outcome, RetryPolicy, retry_after};
@@ -32,6 +37,7 @@ pub(super) struct Shared {
     pub(super) jitter: Jitter,
     pub(super) retry: RetryPolicy,
     pub(super) timeout: Duration,
+    pub(super) watch_silence: Duration,
 }
 
 impl<S> Attempts<S> {
@@ -50,9 +56,9 @@ where
     S::Error: Into<BoxError>,
     B: Send + 'static,
 {
-    type Response = Response<B>;
+    type Response = Response<TimeoutBody<B>>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
     // Readiness is awaited per try.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
@@ -72,7 +78,7 @@ impl Shared {
         &self,
         mut inner: S,
         request: Request<Body>,
-    ) -> Result<Response<B>, BoxError>
+    ) -> Result<Response<TimeoutBody<B>>, BoxError>
     where
         S: Service<Request<Body>, Response = Response<B>>,
         S::Error: Into<BoxError>,
@@ -114,7 +120,7 @@ impl Shared {
         inner: &mut S,
         verb: Verb,
         request: Request<Body>,
-    ) -> Result<Response<B>, BoxError>
+    ) -> Result<Response<TimeoutBody<B>>, BoxError>
     where
         S: Service<Request<Body>, Response = Response<B>>,
         S::Error: Into<BoxError>,
@@ -139,7 +145,11 @@ impl Shared {
             self.server_clock
                 .observe(date, sent, self.server_clock.local().now());
         }
-        result
+        let silence = match verb {
+            Verb::Watch => self.watch_silence,
+            _ => self.timeout,
+        };
+        result.map(|response| response.map(|body| TimeoutBody::new(silence, body)))
     }
 }
 

@@ -157,3 +157,35 @@ async fn a_plain_configuration_connects_lazily() {
     let options = Options::new(Arc::new(crate::SystemClock));
     Connection::from_config(&config, options).unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_falls_silent_is_given_up() {
+    let clock = Arc::new(TokioClock::starting_at(
+        Timestamp::from_second(1_800_000_000).unwrap(),
+    ));
+    let service =
+        tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Silent)) });
+    let connection = Connection::from_service(service, "default", Options::new(clock));
+    for (uri, limit) in [("/apis/x", 30), ("/apis/x?watch=true", 305)] {
+        let request = Request::builder().uri(uri).body(Body::empty()).unwrap();
+        let begun = tokio::time::Instant::now();
+        let answer = connection.client().send(request).await.unwrap();
+        assert!(answer.into_body().collect_bytes().await.is_err(), "{uri}");
+        assert_eq!(begun.elapsed().as_secs(), limit, "{uri}");
+    }
+}
+
+/// A body whose sender is there and says nothing.
+struct Silent;
+
+impl http_body::Body for Silent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        std::task::Poll::Pending
+    }
+}
