@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::object::normalize;
@@ -77,7 +78,13 @@ impl Patch {
     fn apply(&self, object: &mut Value) -> Result<(), Failure> {
         match self {
             Self::Json(patch) => {
-                json_patch::patch(object, patch).map_err(|_| Failure::patch_does_not_apply())
+                let mut copied = 0;
+                for operation in &patch.0 {
+                    check_growth(operation, object, &mut copied)?;
+                    json_patch::patch(object, std::slice::from_ref(operation))
+                        .map_err(|_| Failure::patch_does_not_apply())?;
+                }
+                Ok(())
             }
             Self::Merge(patch) => {
                 json_patch::merge(object, patch);
@@ -85,6 +92,51 @@ impl Patch {
             }
         }
     }
+}
+
+/// Refuses operations that make more of an object than a request's body can hold: copies that double it, and values put
+/// so deep that whoever walks the object runs out of stack.
+fn check_growth(
+    operation: &PatchOperation,
+    object: &Value,
+    copied: &mut usize,
+) -> Result<(), Failure> {
+    let unprocessable = |message| Failure::new(422, "Invalid", message);
+    let (path, value) = match operation {
+        PatchOperation::Add(add) => (&add.path, Some(&add.value)),
+        PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value)),
+        PatchOperation::Copy(copy) => (&copy.path, object.pointer(copy.from.as_str())),
+        PatchOperation::Move(from_to) => (&from_to.path, object.pointer(from_to.from.as_str())),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(()),
+    };
+    // What is not there to copy is told by the patch itself.
+    let Some(value) = value else {
+        return Ok(());
+    };
+    if path.as_str().matches('/').count() + depth(value) > DEPTH_LIMIT {
+        return Err(unprocessable(format!(
+            "the patch nests values more than {DEPTH_LIMIT} deep"
+        )));
+    }
+    if matches!(operation, PatchOperation::Copy(_)) {
+        *copied += serde_json::to_vec(value).map_or(0, |bytes| bytes.len());
+        if *copied > COPY_LIMIT {
+            return Err(unprocessable(format!(
+                "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {COPY_LIMIT}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// How many arrays and objects are in each other.
+fn depth(value: &Value) -> usize {
+    let inner = match value {
+        Value::Array(list) => list.iter().map(depth).max(),
+        Value::Object(map) => map.values().map(depth).max(),
+        _ => return 0,
+    };
+    1 + inner.unwrap_or(0)
 }
 
 /// A patch cannot move an object.
@@ -109,3 +161,56 @@ fn check_identity(target: &Target, object: &Value) -> Result<(), Failure> {
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const OPERATIONS_LIMIT: usize = 10_000;
+/// Upstream's `jsonpatch.AccumulatedCopySizeLimit`.
+const COPY_LIMIT: usize = 3 * 1024 * 1024;
+/// As deep as the parser of bodies goes.
+const DEPTH_LIMIT: usize = 127;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn apply(operations: &Value, object: &mut Value) -> Result<(), Failure> {
+        Patch::parse(JSON_PATCH, operations.to_string().as_bytes())?.apply(object)
+    }
+
+    #[test]
+    fn copies_that_double_the_object_are_stopped() {
+        let copies: Vec<_> = (0..16)
+            .map(|n| json!({"op": "copy", "from": "/data", "path": format!("/data/c{n}")}))
+            .collect();
+        let mut object = json!({"data": {"seed": "x".repeat(1000)}});
+        let failure = apply(&json!(copies), &mut object).unwrap_err();
+        assert_eq!(failure.code, 422);
+        assert!(
+            failure
+                .message
+                .contains("accumulated size increase of copy"),
+            "{}",
+            failure.message
+        );
+    }
+
+    #[test]
+    fn an_object_deeper_than_any_body_cannot_be_made() {
+        let nest = |depth: usize| (0..depth).fold(json!({}), |inner, _| json!({ "a": inner }));
+        let mut path = String::new();
+        let mut operations = Vec::new();
+        for _ in 0..50 {
+            let at = if path.is_empty() { "/a" } else { &path };
+            operations.push(json!({"op": "add", "path": at, "value": nest(100)}));
+            path.push_str(&"/a".repeat(100));
+        }
+        let failure = apply(&json!(operations), &mut json!({})).unwrap_err();
+        assert_eq!(failure.code, 422);
+
+        let below =
+            [json!({"op": "copy", "from": "/a", "path": format!("{}/a", "/a".repeat(100))})];
+        let failure = apply(&json!(below), &mut json!({"a": nest(100)})).unwrap_err();
+        assert_eq!(failure.code, 422);
+        let beside = [json!({"op": "copy", "from": "/a", "path": "/b"})];
+        apply(&json!(beside), &mut json!({"a": nest(100)})).unwrap();
+    }
+}
