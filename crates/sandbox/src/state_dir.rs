@@ -1,4 +1,8 @@
 //! The sandbox's folder: 0700, ours, short enough for UNIX sockets below it, and gone at the end.
+//!
+//! A sandbox that is killed cannot take its folder, with the keys in it, away. So each holds a lock on the file `lock`
+//! in its folder, which the system gives back however the process ends, and each new one removes the folders beside its
+//! own whose lock nobody holds.
 
 use std::env;
 use std::fs;
@@ -6,11 +10,16 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, OFlags, flock};
 use tempfile::TempDir;
 
 /// The folder and everything below it; removed when dropped.
 #[derive(Debug)]
-pub(crate) struct StateDir(TempDir);
+pub(crate) struct StateDir {
+    // Removed before the lock is given back.
+    dir: TempDir,
+    _lock: fs::File,
+}
 
 /// Why there is no folder to keep state in.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +39,18 @@ pub enum StateDirError {
     TooLong {
         /// Where.
         parent: PathBuf,
+    },
+    /// Somebody else could put another folder in the place of ours.
+    #[error(
+        "{parent} belongs to user {owner} with mode {mode:o}: others could swap the folders in it"
+    )]
+    Swappable {
+        /// Where.
+        parent: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
     },
     /// Somebody else could change files below it.
     #[error("{path} belongs to user {owner} with mode {mode:o}; it must be ours with mode 700")]
@@ -73,24 +94,100 @@ impl StateDir {
                 parent: parent.to_path_buf(),
             });
         }
+        check_parent(parent).map_err(failed)??;
+        sweep(parent);
         // mkdtemp semantics: the folder is created by us alone, with mode 0700, or not at all.
         let dir = tempfile::Builder::new()
-            .prefix("pc-")
+            .prefix(PREFIX)
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
             .tempdir_in(parent)
             .map_err(failed)?;
         check_private(dir.path()).map_err(failed)??;
-        Ok(Self(dir))
+        let lock = live_in(dir.path()).map_err(failed)?;
+        Ok(Self { dir, _lock: lock })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
     }
 
     /// Removes the folder now and says whether that worked.
     pub(crate) fn remove(self) -> io::Result<()> {
-        self.0.close()
+        self.dir.close()
     }
+}
+
+/// Whether only we and the system can rename what we make in `parent`: nobody else may write there, unless the sticky
+/// bit keeps each one's entries apart.
+fn check_parent(parent: &Path) -> io::Result<Result<(), StateDirError>> {
+    let meta = fs::metadata(parent)?;
+    let (owner, mode) = (meta.uid(), meta.mode() & 0o7777);
+    // Whoever owns the root folder is the system, also where a user namespace shows it under another number.
+    let trusted = owner == rustix::process::geteuid().as_raw() || owner == fs::metadata("/")?.uid();
+    if trusted && (mode & 0o022 == 0 || mode & 0o1000 != 0) {
+        return Ok(Ok(()));
+    }
+    Ok(Err(StateDirError::Swappable {
+        parent: parent.to_path_buf(),
+        owner,
+        mode,
+    }))
+}
+
+/// Takes the lock that says that somebody lives in `folder`. It appears there already locked.
+fn live_in(folder: &Path) -> io::Result<fs::File> {
+    let unfinished = folder.join("lock.new");
+    let lock = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    fs::rename(&unfinished, folder.join(LOCK))?;
+    Ok(lock)
+}
+
+/// Removes what killed sandboxes of ours left in `parent`. What cannot be removed stays: it hinders nobody.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        if !entry.file_name().to_str().is_some_and(is_name) {
+            continue;
+        }
+        let folder = entry.path();
+        match remove_abandoned(&folder) {
+            Ok(true) => {
+                tracing::info!(folder = %folder.display(), "removed what a killed sandbox left")
+            }
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, folder = %folder.display(), "cannot sweep"),
+        }
+    }
+}
+
+/// Whether this is a name that [`StateDir::create`] gives.
+fn is_name(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|rest| {
+        rest.len() == 6 && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// Removes `folder` if it is a private one of ours in which nobody lives any more. A folder without a lock is left: its
+/// owner may be about to move in.
+fn remove_abandoned(folder: &Path) -> io::Result<bool> {
+    if check_private(folder)?.is_err() {
+        return Ok(false);
+    }
+    // A FIFO or a symlink in its place must not hold us up or lead us away.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let lock = fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(i32::try_from(flags).unwrap_or_default())
+        .open(folder.join(LOCK))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(false);
+    }
+    fs::remove_dir_all(folder)?;
+    Ok(true)
 }
 
 /// Whether `path` is a folder (no symlink) of ours that nobody else can enter.
@@ -140,6 +237,9 @@ fn default_parents() -> Vec<PathBuf> {
         .filter(|dir| dir.is_absolute());
     absolute.collect()
 }
+
+const LOCK: &str = "lock";
+const PREFIX: &str = "pc-";
 
 /// `<root>/pc-XXXXXX/p/NNNNNN/l/65535.sock` must stay below 100 bytes: macOS allows 104 for a socket, Linux 108.
 const MAX_ROOT: usize = 100 - "/pc-XXXXXX/p/NNNNNN/l/65535.sock".len() - 1;
@@ -192,6 +292,67 @@ mod tests {
         assert_eq!(dir.path().parent(), Some(good.as_path()));
         let failed = StateDir::create_in_first(&[nowhere]).unwrap_err();
         assert!(matches!(failed, StateDirError::Create { .. }));
+    }
+
+    /// A folder as a sandbox that was killed leaves it.
+    fn leave(parent: &Path, name: &str, mode: u32) -> PathBuf {
+        let path = parent.join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("lock"), "").unwrap();
+        fs::create_dir(path.join("credentials")).unwrap();
+        fs::write(path.join("credentials/key"), "secret").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_a_killed_sandbox_left_goes_at_the_next_start() {
+        let parent = tempfile::tempdir_in("/tmp").unwrap();
+        let living = StateDir::create(Some(parent.path())).unwrap();
+        let abandoned = leave(parent.path(), "pc-Ab3xYz", 0o700);
+        let next = StateDir::create(Some(parent.path())).unwrap();
+        assert!(!abandoned.exists(), "nobody lives there any more");
+        assert!(living.path().is_dir(), "somebody lives there");
+        drop(living);
+        assert!(next.path().is_dir());
+    }
+
+    #[test]
+    fn what_may_not_be_ours_is_not_swept() {
+        let parent = tempfile::tempdir_in("/tmp").unwrap();
+        let elsewhere = leave(parent.path(), "elsewhere", 0o700);
+        let kept = [
+            leave(parent.path(), "pc-toolong", 0o700),
+            leave(parent.path(), "pc-a.c..f", 0o700),
+            leave(parent.path(), "pc-Ab3xYz", 0o755),
+        ];
+        let unlocked = leave(parent.path(), "pc-Fresh1", 0o700);
+        fs::remove_file(unlocked.join("lock")).unwrap();
+        let link = parent.path().join("pc-Linked");
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        let trap = leave(parent.path(), "pc-Trap00", 0o700);
+        fs::remove_file(trap.join("lock")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.join("lock"), trap.join("lock")).unwrap();
+        StateDir::create(Some(parent.path())).unwrap();
+        for path in kept.iter().chain([&unlocked, &trap]) {
+            assert!(path.join("credentials/key").exists(), "{}", path.display());
+        }
+        assert!(elsewhere.join("credentials/key").exists() && link.exists());
+    }
+
+    #[test]
+    fn a_place_where_others_could_swap_the_folder_is_refused() {
+        let parent = tempfile::tempdir_in("/tmp").unwrap();
+        for (mode, safe) in [
+            (0o777, false),
+            (0o770, false),
+            (0o1777, true),
+            (0o755, true),
+        ] {
+            fs::set_permissions(parent.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let made = StateDir::create(Some(parent.path()));
+            assert_eq!(made.is_ok(), safe, "{mode:o}");
+        }
     }
 
     #[test]
