@@ -119,6 +119,10 @@ impl Exit {
 }
 
 impl StopSignal {
+    pub(crate) fn new(asked: watch::Receiver<Option<Duration>>) -> Self {
+        Self(asked)
+    }
+
     /// Ends when the container is to stop, with the time it is given for that. May be called again afterwards: then it
     /// ends when that time was changed. Never ends once nobody can ask any more.
     pub async fn requested(&mut self) -> Duration {
@@ -149,7 +153,7 @@ impl Containers {
     pub(crate) fn start(&self, launch: Launch) -> Result<watch::Receiver<ContainerState>, String> {
         let uid = launch.map.pod.uid.clone();
         let (stop, asked) = watch::channel(None);
-        let running = self.0.runner.start(launch, StopSignal(asked))?;
+        let running = self.0.runner.start(launch, StopSignal::new(asked))?;
         let started = self.0.clock.now();
         let (state, seen) = watch::channel(ContainerState::Running { started });
         self.entries().insert(

@@ -122,7 +122,8 @@ async fn supervise(mut child: Child, mut stop: StopSignal) -> Exit {
                     // A process that is gone already needs no signal.
                     let _ = kill_process(pid, Signal::TERM);
                 }
-                deadline = Some(Instant::now() + grace);
+                // A grace period that leads beyond the end of time never ends.
+                deadline = Instant::now().checked_add(grace);
             }
             () = late => {
                 // Fails only for a process that has ended, which `wait` then reports.
@@ -220,6 +221,19 @@ const UNKNOWN: i32 = 255;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_grace_period_without_end_is_one() {
+        let child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (stop, asked) = tokio::sync::watch::channel(None);
+        stop.send_replace(Some(Duration::MAX));
+        let exit = supervise(child, StopSignal::new(asked)).await;
+        assert_eq!(exit, Exit::Signal(15));
+    }
 
     #[tokio::test]
     async fn lines_are_cut_and_never_lost() {
