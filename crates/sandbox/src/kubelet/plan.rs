@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, VolumeMount};
 
-use self::environment::expand;
+use self::environment::{TOO_LONG, expand};
 pub(crate) use self::volumes::{CertificatePlan, Source, VolumePlan};
 use crate::images::Images;
 
@@ -382,7 +382,10 @@ fn parse_container(
         .map(|mount| parse_mount(mount, &at, v))
         .collect();
     let words = command.iter().flatten().chain(args.iter().flatten());
-    let argv: Vec<String> = words.map(|word| expand(word, &environment)).collect();
+    let argv: Option<Vec<String>> = words.map(|word| expand(word, &environment)).collect();
+    if argv.is_none() {
+        v.refuse(format!("{}: a word is {TOO_LONG}", at("command and args")));
+    }
     if command.as_ref().is_none_or(Vec::is_empty) {
         let limit = "must be set: the sandbox cannot look into images for their entry point";
         v.refuse(format!("{}: {limit}", at("command")));
@@ -398,7 +401,7 @@ fn parse_container(
         container: name.clone(),
         program: program.to_path_buf(),
         image,
-        argv,
+        argv: argv.unwrap_or_default(),
         environment,
         mounts,
         volumes: BTreeMap::new(),

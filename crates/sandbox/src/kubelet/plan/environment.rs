@@ -28,7 +28,14 @@ pub(super) fn parse<'a>(
             continue;
         }
         let value = match (value, value_from) {
-            (value, None) => Some(expand(value.as_deref().unwrap_or_default(), &environment)),
+            (value, None) => {
+                let expanded = expand(value.as_deref().unwrap_or_default(), &environment);
+                if expanded.is_none() {
+                    v.refuse(format!("{} {name:?}: {TOO_LONG}", at("env")));
+                    continue;
+                }
+                expanded
+            }
             (_, Some(source)) => field(pod, source),
         };
         match value {
@@ -41,9 +48,9 @@ pub(super) fn parse<'a>(
     environment
 }
 
-/// Replaces `$(NAME)` by the variable's value; an unknown name stays as it is and `$$` is one `$`, as in
+/// Replaces `$(NAME)` by the variable's value; `None` when the result is longer than [`MAX_WORD`]. An unknown name stays as it is and `$$` is one `$`, as in
 /// `third_party/forked/golang/expansion`.
-pub(super) fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
+pub(super) fn expand(text: &str, environment: &BTreeMap<String, String>) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -61,9 +68,13 @@ pub(super) fn expand(text: &str, environment: &BTreeMap<String, String>) -> Stri
             out.push('$');
             rest = after;
         }
+        // Looked at in each round: variables that name each other twice double with every line.
+        if out.len() > MAX_WORD {
+            return None;
+        }
     }
     out.push_str(rest);
-    out
+    (out.len() <= MAX_WORD).then_some(out)
 }
 
 /// The value of a `fieldRef`; `None` for any other source and for fields that are not known here.
@@ -111,3 +122,6 @@ fn field(pod: &Pod, source: &EnvVarSource) -> Option<String> {
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const ONLY_FIELDS: &str = "only values and fieldRef to the pod's names, labels, annotations, \
                            node and service account are read";
+/// The longest variable or argument that Linux passes to a program (`MAX_ARG_STRLEN`).
+const MAX_WORD: usize = 128 * 1024;
+pub(super) const TOO_LONG: &str = "longer than the 131072 bytes that a program can be given";

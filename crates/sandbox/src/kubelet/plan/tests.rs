@@ -329,3 +329,31 @@ fn a_key_and_its_chain_may_have_files_of_their_own() {
     assert!(certificate.paths.bundle.is_none());
     assert!(certificate.paths.key.is_some() && certificate.paths.chain.is_some());
 }
+
+#[test]
+fn an_environment_that_doubles_itself_is_refused_before_it_is_large() {
+    let mut env = vec![json!({"name": "V0", "value": "lol"})];
+    for n in 1..24 {
+        let value = format!("$(V{0})$(V{0})", n - 1);
+        env.push(json!({"name": format!("V{n}"), "value": value}));
+    }
+    let refused = refusals(|pod| pod["spec"]["containers"][0]["env"] = json!(env));
+    assert!(
+        refused
+            .iter()
+            .any(|why| why.contains("env \"V16\"") && why.contains("131072")),
+        "{:?}",
+        refused.first()
+    );
+
+    let words: Vec<_> = (0..1000).map(|_| "$(BIG)").collect();
+    let refused = refusals(|pod| {
+        let container = &mut pod["spec"]["containers"][0];
+        container["env"] = json!([{"name": "BIG", "value": "x".repeat(100_000)}]);
+        container["command"] = json!([words.concat()]);
+    });
+    assert!(
+        refused.iter().any(|why| why.contains("131072")),
+        "{refused:?}"
+    );
+}
