@@ -12,8 +12,15 @@ pub struct PodLogs(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    kept: Mutex<VecDeque<LogLine>>,
+    kept: Mutex<Kept>,
     live: broadcast::Sender<LogLine>,
+}
+
+/// The newest lines, and how long their texts are together.
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<LogLine>,
+    bytes: usize,
 }
 
 /// One line of one process.
@@ -46,40 +53,46 @@ impl PodLogs {
     pub(crate) fn new() -> Self {
         let (live, _) = broadcast::channel(LIVE_LINES);
         Self(Arc::new(Inner {
-            kept: Mutex::new(VecDeque::new()),
+            kept: Mutex::default(),
             live,
         }))
     }
 
-    /// The lines from now on. A receiver that falls more than 4096 lines behind is told how many it missed.
+    /// The lines from now on. A receiver that falls more than 1024 lines behind is told how many it missed.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<LogLine> {
         self.0.live.subscribe()
     }
 
-    /// The lines that are kept (the last 8192 of all pods), oldest first.
+    /// The lines that are kept (the last 8192 of all pods, at most 8 MiB), oldest first.
     #[must_use]
     pub fn lines(&self) -> Vec<LogLine> {
-        self.kept().iter().cloned().collect()
+        self.kept().lines.iter().cloned().collect()
     }
 
     pub(crate) fn push(&self, line: LogLine) {
         // No receiver is no failure: the line is kept.
         let _ = self.0.live.send(line.clone());
         let mut kept = self.kept();
-        if kept.len() == KEPT_LINES {
-            kept.pop_front();
+        kept.bytes += line.text.len();
+        kept.lines.push_back(line);
+        while kept.lines.len() > KEPT_LINES || kept.bytes > KEPT_BYTES {
+            let Some(oldest) = kept.lines.pop_front() else {
+                break;
+            };
+            kept.bytes -= oldest.text.len();
         }
-        kept.push_back(line);
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, VecDeque<LogLine>> {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// A pod that floods the log with long lines must not fill the memory.
+const KEPT_BYTES: usize = 8 << 20;
 const KEPT_LINES: usize = 8192;
-const LIVE_LINES: usize = 4096;
+const LIVE_LINES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -112,5 +125,18 @@ mod tests {
         assert_eq!(kept.last(), Some(&line(KEPT_LINES + 9)));
         let lagged = live.try_recv().unwrap_err();
         assert!(matches!(lagged, broadcast::error::TryRecvError::Lagged(_)));
+    }
+
+    #[test]
+    fn a_flood_of_long_lines_does_not_fill_the_memory() {
+        let logs = PodLogs::new();
+        for n in 0..1024 {
+            let text = "\u{fffd}".repeat(16 * 1024);
+            logs.push(LogLine { text, ..line(n) });
+        }
+        let kept = logs.lines();
+        let bytes: usize = kept.iter().map(|line| line.text.len()).sum();
+        assert!(bytes <= 8 << 20, "{bytes}");
+        assert!(!kept.is_empty());
     }
 }
