@@ -109,11 +109,14 @@ impl PodFolder {
         self.path.join("map.json")
     }
 
-    /// The volume's files; made if it is not there.
+    /// The volume's files; made if it is not there. A symlink that the pod has put in its place is refused.
     pub(crate) fn volume(&self, name: &str) -> io::Result<PathBuf> {
         let path = self.path.join("v").join(name);
         match make_private(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Err(_there) if !std::fs::symlink_metadata(&path)?.is_dir() => {
+                Err(io::ErrorKind::NotADirectory.into())
+            }
             _ => Ok(path),
         }
     }
@@ -141,6 +144,13 @@ mod tests {
         assert_eq!(folders.find("a"), Some(first.clone()));
         assert!(first.volume("tls").unwrap().is_dir());
         assert!(first.volume("tls").unwrap().is_dir());
+        let aside = state.path().join("aside");
+        std::fs::create_dir(&aside).unwrap();
+        std::os::unix::fs::symlink(&aside, first.path.join("v/bent")).unwrap();
+        assert!(
+            first.volume("bent").is_err(),
+            "files would be written elsewhere"
+        );
         folders.remove("a").unwrap();
         assert!(!first.listen_dir().exists());
         assert_eq!(folders.find("a"), None);

@@ -83,7 +83,8 @@ impl TryFrom<&str> for RelativePath {
 pub(crate) fn write(volume: &Path, payload: &Payload, now: Timestamp) -> io::Result<Outcome> {
     let data = volume.join(DATA);
     let old = match fs::read_link(&data) {
-        Ok(target) => Some(target),
+        // A pod may have bent it: what it leads to is read and removed below, so only our own names count.
+        Ok(target) => Some(target).filter(|target| is_generation(target)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
@@ -124,6 +125,13 @@ pub(crate) fn write(volume: &Path, payload: &Payload, now: Timestamp) -> io::Res
         Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(Outcome::Replaced),
     }
+}
+
+/// Whether this is a name that [`write`] gives: one path element, two dots, and more than these.
+fn is_generation(target: &Path) -> bool {
+    target.to_str().is_some_and(|name| {
+        name.len() > 2 && name.starts_with("..") && name != DATA && !name.contains('/')
+    })
 }
 
 fn write_file(folder: &Path, path: &Path, file: &File) -> io::Result<()> {

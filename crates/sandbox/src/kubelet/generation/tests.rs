@@ -155,3 +155,25 @@ fn a_concurrent_reader_never_sees_a_mixture() {
     done.store(true, Ordering::Relaxed);
     assert!(reader.join().unwrap() > 0);
 }
+
+#[test]
+fn a_data_link_that_a_pod_bent_leads_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let volume = dir.path().join("volume");
+    let precious = dir.path().join("precious");
+    for target in [
+        precious.clone(),
+        PathBuf::from("../precious"),
+        PathBuf::from(".."),
+    ] {
+        fs::create_dir_all(&volume).unwrap();
+        fs::create_dir_all(&precious).unwrap();
+        fs::write(precious.join("file"), "mine").unwrap();
+        symlink(&target, volume.join(DATA)).unwrap();
+        let files = payload(&[("creds.pem", "one", 0o600)]);
+        assert_eq!(write(&volume, &files, now()).unwrap(), Outcome::Replaced);
+        assert!(precious.join("file").exists(), "{}", target.display());
+        assert_eq!(fs::read_to_string(volume.join("creds.pem")).unwrap(), "one");
+        fs::remove_dir_all(&volume).unwrap();
+    }
+}
