@@ -27,7 +27,8 @@ use podcert_runtime::SharedClock;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -271,7 +272,10 @@ async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, tls: TlsAcceptor, door: Arc<Door>) {
+async fn serve<S>(stream: S, tls: TlsAcceptor, door: Arc<Door>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await else {
         return;
     };
@@ -282,6 +286,12 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, door: Arc<Door>) {
         .and_then(|chain| chain.first());
     // A certificate that TLS has verified and that names nobody is as good as none.
     let user = presented.and_then(|certificate| credentials::user(certificate).ok());
+    // There are only so many places, and every local user can take one: who is nobody may hear that, not stay.
+    let stay = if user.is_some() {
+        None
+    } else {
+        Some(HANDSHAKE)
+    };
     let service = service_fn(move |request| {
         let (door, user) = (door.clone(), user.clone());
         async move { Ok::<_, std::convert::Infallible>(door.answer(user, request).await) }
@@ -291,7 +301,12 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, door: Arc<Door>) {
         .timer(TokioTimer::new())
         .header_read_timeout(HANDSHAKE);
     http.http2().timer(TokioTimer::new());
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let served = match stay {
+        Some(stay) => timeout(stay, connection).await.unwrap_or(Ok(())),
+        None => connection.await,
+    };
+    if let Err(error) = served {
         tracing::debug!(error, "a connection to the sandbox ended early");
     }
 }
@@ -299,3 +314,59 @@ async fn serve(stream: TcpStream, tls: TlsAcceptor, door: Arc<Door>) {
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const CONNECTIONS: usize = 512;
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use podcert_runtime::SystemClock;
+    use rustls::ClientConfig;
+    use rustls::pki_types::ServerName;
+    use tokio::io::{AsyncReadExt, duplex};
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
+
+    use super::*;
+
+    /// A connection that is made and then says nothing.
+    async fn silent(user: Option<&User>) -> TlsStream<tokio::io::DuplexStream> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let ca = Ca::create(clock.now()).unwrap();
+        let mut roots = RootCertStore::empty();
+        let anchor = CertificateDer::from(ca.certificate().der().to_vec());
+        roots.add(anchor).unwrap();
+        let client = ClientConfig::builder().with_root_certificates(roots);
+        let client = match user {
+            Some(user) => {
+                let (certificate, key) = ca.client(user).unwrap().into_rustls().unwrap();
+                client
+                    .with_client_auth_cert(vec![certificate], key)
+                    .unwrap()
+            }
+            None => client.with_no_client_auth(),
+        };
+        let door = Arc::new(Door {
+            api: ApiServer::builder().build(),
+            port: 1,
+        });
+        let (near, far) = duplex(64 * 1024);
+        tokio::spawn(serve(
+            near,
+            TlsAcceptor::from(tls(&ca, clock).unwrap()),
+            door,
+        ));
+        TlsConnector::from(Arc::new(client))
+            .connect(ServerName::try_from("localhost").unwrap(), far)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_shows_no_certificate_cannot_hold_a_place() {
+        let mut stranger = silent(None).await;
+        let ended = timeout(2 * HANDSHAKE, stranger.read(&mut [0; 64])).await;
+        assert!(!matches!(ended, Ok(Ok(1..)) | Err(_)), "{ended:?}");
+
+        let mut known = silent(Some(&User::admin())).await;
+        let ended = timeout(HANDSHAKE / 2, known.read(&mut [0; 64])).await;
+        assert!(ended.is_err(), "{ended:?}");
+    }
+}
