@@ -1,12 +1,14 @@
 use std::sync::OnceLock;
 
+use jiff::Timestamp;
 use podcert_authority::{CaId, CaOptions, Pool};
 use podcert_issuance::{NamePolicy, service_dns, spiffe};
 use podcert_pki::{KeyType, PrivateKey, empty_csr};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{outcomes::CONFLICT, picking::POOL_NOT_LOADED, *};
+use crate::metrics::Outcome as Counted;
 
 const DNS: usize = 0;
 const SPIFFE: usize = 1;

@@ -1,0 +1,51 @@
+//! What is kept of one request: what it is, where it stands, what could move it.
+
+use std::sync::Arc;
+
+use podcert_issuance::Request;
+use tokio::time::Instant;
+
+#[derive(Debug)]
+pub(super) struct Tracked {
+    pub(super) signer: usize,
+    pub(super) request: Arc<Request>,
+    pub(super) version: String,
+    pub(super) epoch: u64,
+    pub(super) since: Instant,
+    pub(super) state: State,
+    // Of the state; a timer of an older state is void.
+    pub(super) generation: u64,
+    pub(super) failures: u32,
+    // Settled or deleted while in flight.
+    pub(super) over: bool,
+    pub(super) announced: Vec<&'static str>,
+    // The reason a timer will announce.
+    pub(super) announcing: Option<&'static str>,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    Answered,
+    InFlight,
+    Pending(Pending),
+    Queued,
+}
+
+/// Why a request is not answered yet: `Waiting`, `Retrying` and `Conflicted` of the diagram.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    pub(super) cure: Cure,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Cure {
+    /// A timer of its own, or nothing.
+    Other,
+    Pod,
+    PodOrServices,
+    Pool,
+    /// A newer version of the request.
+    Version,
+}

@@ -1,0 +1,250 @@
+//! Outcomes: what became of an answer, or of a decision that gave none, and what follows from it.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use podcert_issuance::{Note, Wait, Wake};
+use podcert_resources::event::Severity;
+use podcert_runtime::Backoff;
+use tokio::time::Instant;
+
+use super::{
+    Queue, Uid,
+    announcing::Announcement,
+    entry::{Cure, Pending, State},
+    timers::Timer,
+};
+use crate::metrics::Outcome as Counted;
+
+/// How long things are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// After a failure that may pass.
+    pub(crate) retry: Backoff,
+    /// After a refusal that somebody must change.
+    pub(crate) refused: Backoff,
+    /// For the version that beat ours.
+    pub(crate) conflict: Backoff,
+    /// How long a request must have waited for one reason before an Event says so: a pod the
+    /// watch shows a moment late is not worth a write.
+    pub(crate) announce_after: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            retry: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
+            refused: Backoff::new(Duration::from_secs(60), Duration::from_secs(300)),
+            conflict: Backoff::new(Duration::from_secs(10), Duration::from_secs(60)),
+            announce_after: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What became of a [`Work`].
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) uid: Uid,
+    /// The resource version it was conditional on.
+    pub(crate) version: String,
+    pub(crate) outcome: Outcome,
+}
+
+/// How an answer fared.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It stands.
+    Written {
+        counted: Counted,
+        reason: &'static str,
+        notes: Vec<Note>,
+    },
+    /// The request is gone.
+    Gone,
+    /// Another version of the request was written before.
+    Conflict,
+    /// It may succeed later.
+    Retry {
+        reason: &'static str,
+        message: String,
+        when: RetryWhen,
+    },
+    /// It must not be sent.
+    Wait(Wait),
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RetryWhen {
+    /// Soon, and less soon each time.
+    Soon,
+    /// After this long at least.
+    After(Duration),
+    /// Slowly: somebody must change something first, so an Event says so.
+    Refused,
+    /// With the next pool.
+    OnPool,
+}
+
+impl Queue {
+    /// Takes in what became of an answer.
+    pub(crate) fn finish(&mut self, done: Done, date: Timestamp, now: Instant) {
+        let Done {
+            uid,
+            version,
+            outcome,
+        } = done;
+        let Some(entry) = self.tracked.get_mut(&uid) else {
+            return;
+        };
+        if let Outcome::Written {
+            counted,
+            reason,
+            notes,
+        } = outcome
+        {
+            self.metrics
+                .answered(entry.signer, counted, reason, now - entry.since);
+            let request = Arc::clone(&entry.request);
+            self.announcements
+                .extend(notes.into_iter().map(|note| Announcement {
+                    request: Arc::clone(&request),
+                    severity: Severity::Normal,
+                    reason: note.reason.as_str(),
+                    message: note.message,
+                }));
+            if entry.over {
+                self.forget(&uid);
+            } else {
+                self.set_state(&uid, State::Answered);
+            }
+            return;
+        }
+        if entry.over || matches!(outcome, Outcome::Gone) {
+            self.forget(&uid);
+            return;
+        }
+        match outcome {
+            Outcome::Written { .. } | Outcome::Gone => {}
+            // The newer version is here already: answer that one.
+            Outcome::Conflict if entry.version != version => self.enqueue(&uid),
+            Outcome::Conflict => {
+                let pending = Pending {
+                    reason: CONFLICT,
+                    message: "another version of the request was written; waiting to see it".into(),
+                    cure: Cure::Version,
+                };
+                self.fail(&uid, pending, RetryWhen::Soon, now);
+            }
+            Outcome::Retry {
+                reason,
+                message,
+                when,
+            } => {
+                let cure = if when == RetryWhen::OnPool {
+                    Cure::Pool
+                } else {
+                    Cure::Other
+                };
+                self.fail(
+                    &uid,
+                    Pending {
+                        reason,
+                        message,
+                        cure,
+                    },
+                    when,
+                    now,
+                );
+            }
+            Outcome::Wait(wait) => self.wait_for(&uid, wait, date, now),
+        }
+    }
+
+    /// Files `uid` under what can cure `wait`.
+    pub(super) fn wait_for(&mut self, uid: &Uid, wait: Wait, date: Timestamp, now: Instant) {
+        let Wait {
+            reason,
+            message,
+            wake,
+        } = wait;
+        let (cure, after) = match wake {
+            Wake::Pod => (Cure::Pod, None),
+            Wake::PodOrServices => (Cure::PodOrServices, None),
+            Wake::Authority => (Cure::Pool, None),
+            // Neither is watched; a look each minute costs nothing.
+            Wake::Node | Wake::ServiceAccount => (Cure::Other, Some(RECHECK)),
+            // Dates are looked at again each minute: clocks are set, machines sleep.
+            Wake::At(at) => {
+                let left = Duration::try_from(at.duration_since(date)).unwrap_or_default();
+                (Cure::Other, Some(left.clamp(SHORTEST_WAIT, RECHECK)))
+            }
+            Wake::Restart => (Cure::Other, None),
+        };
+        self.wait(
+            uid,
+            Pending {
+                reason: reason.as_str(),
+                message,
+                cure,
+            },
+            now,
+        );
+        if let Some(after) = after {
+            self.wake_after(uid, after, now);
+        }
+    }
+
+    pub(super) fn wait(&mut self, uid: &Uid, pending: Pending, now: Instant) {
+        let reason = pending.reason;
+        self.set_state(uid, State::Pending(pending));
+        let Some(entry) = self.tracked.get_mut(uid) else {
+            return;
+        };
+        if entry.announcing != Some(reason) && !entry.announced.contains(&reason) {
+            entry.announcing = Some(reason);
+            let timer = Timer::Announce {
+                uid: Arc::clone(uid),
+                reason,
+            };
+            self.timers.start(now + self.patience.announce_after, timer);
+        }
+    }
+
+    /// Holds `uid` back after a failure.
+    pub(super) fn fail(&mut self, uid: &Uid, pending: Pending, when: RetryWhen, now: Instant) {
+        let Some(entry) = self.tracked.get_mut(uid) else {
+            return;
+        };
+        entry.failures = entry.failures.saturating_add(1);
+        let failures = entry.failures;
+        let Pending { reason, cure, .. } = pending;
+        tracing::warn!(
+            namespace = entry.request.namespace,
+            request = entry.request.name,
+            pod = entry.request.pod_name,
+            reason,
+            message = pending.message,
+            "no answer yet"
+        );
+        self.set_state(uid, State::Pending(pending));
+        let backoff = match when {
+            RetryWhen::Refused => self.patience.refused,
+            _ if cure == Cure::Version => self.patience.conflict,
+            _ => self.patience.retry,
+        };
+        let mut after = backoff.delay(failures, &self.jitter);
+        match when {
+            RetryWhen::After(least) => after = after.max(least),
+            RetryWhen::Refused => self.announce(uid, reason),
+            RetryWhen::OnPool | RetryWhen::Soon => {}
+        }
+        self.wake_after(uid, after, now);
+    }
+}
+
+/// The reason of a request another version of which was written.
+pub(crate) const CONFLICT: &str = "Conflict";
+
+const RECHECK: Duration = podcert_runtime::clock::RECHECK;
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);

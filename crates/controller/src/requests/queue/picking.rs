@@ -1,0 +1,99 @@
+//! The picking of work: which request is answered next, and with what.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use podcert_authority::Authority;
+use podcert_issuance::{Decision, Denial, Plan, Request, decide};
+use tokio::time::Instant;
+
+use super::{
+    Queue, Signer, Uid,
+    entry::{Cure, Pending, State},
+};
+
+/// An answer to be given: signed if need be, and written once.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) uid: Uid,
+    /// Index of the signer in the configuration.
+    pub(crate) signer: usize,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) request: Arc<Request>,
+    /// The resource version the write is conditional on.
+    pub(crate) version: String,
+    pub(crate) answer: Answer,
+}
+
+/// What to answer.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Deny(Denial),
+    Issue(Plan),
+}
+
+impl Queue {
+    /// The next answer to give. `date` is the API server's time.
+    pub(crate) fn next(&mut self, date: Timestamp, now: Instant) -> Option<Work> {
+        if !self.world.is_listed() {
+            return None;
+        }
+        while let Some(uid) = self.ready.pop_front() {
+            let Some(entry) = self.tracked.get(&uid) else {
+                continue;
+            };
+            if !matches!(entry.state, State::Queued) {
+                continue;
+            }
+            let signer = entry.signer;
+            let (decision, authority) = match self.signers.get(signer) {
+                Some(Signer {
+                    policy,
+                    authority: Some(authority),
+                    ..
+                }) => {
+                    let chain = authority.chain_validity();
+                    (
+                        decide(policy, &entry.request, &self.world, chain, date),
+                        authority,
+                    )
+                }
+                _ => {
+                    let pending = Pending {
+                        reason: POOL_NOT_LOADED,
+                        message: format!(
+                            "no CA pool of signer {} is loaded yet",
+                            entry.request.signer
+                        ),
+                        cure: Cure::Pool,
+                    };
+                    self.wait(&uid, pending, now);
+                    continue;
+                }
+            };
+            let answer = match decision {
+                Decision::Issue(plan) => Answer::Issue(plan),
+                Decision::Deny(denial) => Answer::Deny(denial),
+                Decision::Wait(wait) => {
+                    self.wait_for(&uid, wait, date, now);
+                    continue;
+                }
+            };
+            let (request, version) = (Arc::clone(&entry.request), entry.version.clone());
+            let authority = Arc::clone(authority);
+            self.set_state(&uid, State::InFlight);
+            return Some(Work {
+                uid,
+                signer,
+                authority,
+                request,
+                version,
+                answer,
+            });
+        }
+        None
+    }
+}
+
+/// The reason of a request whose signer has no pool yet.
+pub(crate) const POOL_NOT_LOADED: &str = "PoolNotLoaded";
