@@ -111,7 +111,12 @@ impl FollowedPool<'_> {
         }
         let name = self.name;
         let note = format!("signer {name} goes on with the CA pool it has: {why}");
-        tracing::error!(signer = name, reason, "{note}");
+        tracing::error!(
+            signer = name,
+            reason,
+            why,
+            "the last good CA pool goes on signing"
+        );
         if let Some(pod) = &self.context.own_pod {
             self.context.recorder.tell(Notice {
                 regarding: pod.as_ref().clone(),

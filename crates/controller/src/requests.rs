@@ -43,6 +43,8 @@ pub(crate) async fn answer(
     let mut under_way = FuturesUnordered::new();
     let clock = Arc::clone(context.connection.server_clock());
     loop {
+        // Here too, so that a stream of events without a pause holds up no timer.
+        queue.tick(Instant::now());
         while under_way.len() < concurrency {
             let Some(work) = queue.next(clock.now(), Instant::now()) else {
                 break;
@@ -167,7 +169,7 @@ fn note<K>(
         Ok(_) => {}
         Err(why) => {
             context.metrics.watch_failed(resource);
-            tracing::warn!(resource, "{why}");
+            tracing::warn!(resource, why, "a watch begins again");
             check.fail_unless_passing(explain(resource, why));
         }
     }

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use podcert_pki::Validity;
 
 use crate::{
@@ -146,7 +146,8 @@ impl LifetimePolicy {
         schedule().ok_or_else(|| {
             Wait::new(
                 WaitReason::ClockWrong,
-                Wake::Restart,
+                // Whoever set it wrong may set it right.
+                Wake::At(now.saturating_add(LOOK_AGAIN_AFTER).unwrap_or(now)),
                 format!("no certificate can begin at {now}: the API server's clock is wrong"),
             )
         })
@@ -217,6 +218,8 @@ const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 /// What `spec.maxExpirationSeconds` may be at most.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(91 * 24 * 60 * 60);
+/// How long until a clock that stands where no certificate can begin is looked at again.
+const LOOK_AGAIN_AFTER: SignedDuration = SignedDuration::from_mins(1);
 const LONGEST_BACKDATE: Duration = MAX_CLOCK_DIFFERENCE.saturating_sub(Duration::from_secs(60));
 
 #[cfg(test)]

@@ -10,14 +10,15 @@ use http::{Method, Request as HttpRequest, StatusCode, header};
 use kube::client::Body;
 use kube::core::Status;
 use podcert_authority::{Authority, Retry};
-use podcert_issuance::{Denial, Note, Plan, Request, status_rules};
+use podcert_issuance::{Denial, Plan, Request, status_rules};
+use podcert_resources::event::Severity;
 use podcert_resources::{
     Condition, ConditionType, IssuedStatus, RequestRef, StatusUpdate, status_path,
 };
 use podcert_runtime::Clock as _;
 use tokio::time::Instant;
 
-use super::queue::{Answer, Done, Outcome, RetryWhen, Work};
+use super::queue::{Answer, Done, Outcome, RetryWhen, Tell, Work};
 use crate::{Context, metrics::Outcome as Counted, pools::with_sources};
 
 /// Gives the answer `work` asks for.
@@ -102,7 +103,20 @@ async fn issue(
         not_after,
     };
     let body = StatusUpdate::new(reference(request, version), condition, Some(issued)).to_json();
-    let outcome = write(context, request, body, Counted::Issued, ISSUED, notes).await;
+    let tell = notes.into_iter().map(|note| Tell {
+        severity: Severity::Normal,
+        reason: note.reason.as_str(),
+        message: note.message,
+    });
+    let outcome = write(
+        context,
+        request,
+        body,
+        Counted::Issued,
+        ISSUED,
+        tell.collect(),
+    )
+    .await;
     if matches!(outcome, Outcome::Written { .. }) {
         // Who got what, for whoever has to tell one day. It costs a seventh of a certificate's CPU.
         tracing::info!(
@@ -128,14 +142,19 @@ async fn deny(context: &Context, request: &Request, version: &str, denial: &Deni
         last_transition_time: context.connection.server_clock().now(),
     };
     let body = StatusUpdate::new(reference(request, version), condition, None).to_json();
-    let outcome = write(context, request, body, Counted::Denied, reason, Vec::new()).await;
+    let tell = vec![Tell {
+        severity: Severity::Warning,
+        reason,
+        message: format!("denied for good: {}", denial.message),
+    }];
+    let outcome = write(context, request, body, Counted::Denied, reason, tell).await;
     if matches!(outcome, Outcome::Written { .. }) {
         tracing::warn!(
             namespace = request.namespace,
             pod = request.pod_name,
             signer = %request.signer,
             reason,
-            message = denial.message,
+            why = denial.message,
             "denied"
         );
     }
@@ -148,7 +167,7 @@ async fn write(
     body: Vec<u8>,
     counted: Counted,
     reason: &'static str,
-    notes: Vec<Note>,
+    tell: Vec<Tell>,
 ) -> Outcome {
     let built = HttpRequest::builder()
         .method(Method::PUT)
@@ -186,7 +205,7 @@ async fn write(
         return Outcome::Written {
             counted,
             reason,
-            notes,
+            tell,
         };
     }
     let said = body

@@ -16,7 +16,8 @@
 //! A request is decided only when something happened that can change the answer: it is filed under
 //! what can cure it, and exactly that wakes it. `Answered` keeps a request whose condition the
 //! watch has not shown yet, so that an older version of it, delivered late, is not answered twice.
-//! `Conflicted` waits for the version that beat ours; a timer stands behind it.
+//! `Conflicted` waits for the version that beat ours; a timer stands behind it. What waits for a
+//! pool is also looked at each minute, as a clock that jumped and came back is no change of pool.
 
 mod announcing;
 mod cures;
@@ -47,7 +48,7 @@ use super::{
 use crate::metrics::Metrics;
 
 pub(crate) use self::announcing::Announcement;
-pub(crate) use self::outcomes::{Done, Outcome, Patience, RetryWhen};
+pub(crate) use self::outcomes::{Done, Outcome, Patience, RetryWhen, Tell};
 pub(crate) use self::picking::{Answer, Work};
 
 /// A request's UID.
@@ -72,6 +73,8 @@ pub(crate) struct Queue {
 struct Signer {
     policy: Policy,
     authority: Option<Arc<Authority>>,
+    // Counts pools.
+    pool: u64,
     // Counts lists of requests: one that a new list does not show is gone.
     epoch: u64,
 }
@@ -100,6 +103,7 @@ impl Queue {
                 .map(|policy| Signer {
                     policy,
                     authority: None,
+                    pool: 0,
                     epoch: 0,
                 })
                 .collect(),
@@ -166,6 +170,7 @@ impl Queue {
     pub(crate) fn sign_with(&mut self, signer: usize, authority: Arc<Authority>) {
         if let Some(signer) = self.signers.get_mut(signer) {
             signer.authority = Some(authority);
+            signer.pool += 1;
         }
         for uid in self.cures.pool.clone() {
             if self
@@ -218,6 +223,7 @@ impl Queue {
             state: State::Queued,
             generation: 0,
             failures: 0,
+            pool: 0,
             over: false,
             announced: Vec::new(),
             announcing: None,

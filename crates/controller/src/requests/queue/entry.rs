@@ -16,6 +16,8 @@ pub(super) struct Tracked {
     // Of the state; a timer of an older state is void.
     pub(super) generation: u64,
     pub(super) failures: u32,
+    // The pool it was last decided on, counted by its signer.
+    pub(super) pool: u64,
     // Settled or deleted while in flight.
     pub(super) over: bool,
     pub(super) announced: Vec<&'static str>,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use podcert_issuance::{Note, Wait, Wake};
+use podcert_issuance::{Wait, Wake};
 use podcert_resources::event::Severity;
 use podcert_runtime::Backoff;
 use tokio::time::Instant;
@@ -57,9 +57,10 @@ pub(crate) enum Outcome {
     Written {
         counted: Counted,
         reason: &'static str,
-        notes: Vec<Note>,
+        /// What its pod's owner should know.
+        tell: Vec<Tell>,
     },
-    /// The request is gone.
+    /// The API server knows no such request.
     Gone,
     /// Another version of the request was written before.
     Conflict,
@@ -71,6 +72,14 @@ pub(crate) enum Outcome {
     },
     /// It must not be sent.
     Wait(Wait),
+}
+
+/// One Event about an answer that stands.
+#[derive(Debug)]
+pub(crate) struct Tell {
+    pub(crate) severity: Severity,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
 }
 
 /// When to try again.
@@ -100,18 +109,18 @@ impl Queue {
         if let Outcome::Written {
             counted,
             reason,
-            notes,
+            tell,
         } = outcome
         {
             self.metrics
                 .answered(entry.signer, counted, reason, now - entry.since);
             let request = Arc::clone(&entry.request);
             self.announcements
-                .extend(notes.into_iter().map(|note| Announcement {
+                .extend(tell.into_iter().map(|tell| Announcement {
                     request: Arc::clone(&request),
-                    severity: Severity::Normal,
-                    reason: note.reason.as_str(),
-                    message: note.message,
+                    severity: tell.severity,
+                    reason: tell.reason,
+                    message: tell.message,
                 }));
             if entry.over {
                 self.forget(&uid);
@@ -120,12 +129,35 @@ impl Queue {
             }
             return;
         }
-        if entry.over || matches!(outcome, Outcome::Gone) {
+        if entry.over {
             self.forget(&uid);
             return;
         }
+        let newer_pool = self
+            .signers
+            .get(entry.signer)
+            .is_some_and(|signer| signer.pool != entry.pool);
         match outcome {
-            Outcome::Written { .. } | Outcome::Gone => {}
+            Outcome::Written { .. } => {}
+            // The pool it would wait for came while it was under way.
+            Outcome::Wait(Wait {
+                wake: Wake::Authority,
+                ..
+            })
+            | Outcome::Retry {
+                when: RetryWhen::OnPool,
+                ..
+            } if newer_pool => self.enqueue(&uid),
+            // If it is true the watch shows it going and ends this. If some proxy made it up, or
+            // an API server that was only starting, the request is still there to be answered.
+            Outcome::Gone => {
+                let pending = Pending {
+                    reason: NOT_FOUND,
+                    message: "the API server answered that the request does not exist".into(),
+                    cure: Cure::Version,
+                };
+                self.fail(&uid, pending, RetryWhen::Soon, now);
+            }
             // The newer version is here already: answer that one.
             Outcome::Conflict if entry.version != version => self.enqueue(&uid),
             Outcome::Conflict => {
@@ -171,7 +203,8 @@ impl Queue {
         let (cure, after) = match wake {
             Wake::Pod => (Cure::Pod, None),
             Wake::PodOrServices => (Cure::PodOrServices, None),
-            Wake::Authority => (Cure::Pool, None),
+            // A pool may also become good by the clock: one that jumped comes back.
+            Wake::Authority => (Cure::Pool, Some(RECHECK)),
             // Neither is watched; a look each minute costs nothing.
             Wake::Node | Wake::ServiceAccount => (Cure::Other, Some(RECHECK)),
             // Dates are looked at again each minute: clocks are set, machines sleep.
@@ -198,6 +231,11 @@ impl Queue {
     pub(super) fn wait(&mut self, uid: &Uid, pending: Pending, now: Instant) {
         let reason = pending.reason;
         self.set_state(uid, State::Pending(pending));
+        self.announce_later(uid, reason, now);
+    }
+
+    /// Has it said that `uid` waits for `reason`, if it still does in a while.
+    fn announce_later(&mut self, uid: &Uid, reason: &'static str, now: Instant) {
         let Some(entry) = self.tracked.get_mut(uid) else {
             return;
         };
@@ -224,7 +262,7 @@ impl Queue {
             request = entry.request.name,
             pod = entry.request.pod_name,
             reason,
-            message = pending.message,
+            why = pending.message,
             "no answer yet"
         );
         self.set_state(uid, State::Pending(pending));
@@ -239,6 +277,10 @@ impl Queue {
             RetryWhen::Refused => self.announce(uid, reason),
             RetryWhen::OnPool | RetryWhen::Soon => {}
         }
+        // The watch explains the others in a moment.
+        if cure != Cure::Version {
+            self.announce_later(uid, reason, now);
+        }
         self.wake_after(uid, after, now);
     }
 }
@@ -246,5 +288,8 @@ impl Queue {
 /// The reason of a request another version of which was written.
 pub(crate) const CONFLICT: &str = "Conflict";
 
+/// The reason of a request the API server does not know and the watch still shows.
+pub(crate) const NOT_FOUND: &str = "NotFound";
+
 const RECHECK: Duration = podcert_runtime::clock::RECHECK;
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);

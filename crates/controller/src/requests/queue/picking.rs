@@ -39,7 +39,7 @@ impl Queue {
             return None;
         }
         while let Some(uid) = self.ready.pop_front() {
-            let Some(entry) = self.tracked.get(&uid) else {
+            let Some(entry) = self.tracked.get_mut(&uid) else {
                 continue;
             };
             if !matches!(entry.state, State::Queued) {
@@ -50,8 +50,10 @@ impl Queue {
                 Some(Signer {
                     policy,
                     authority: Some(authority),
+                    pool,
                     ..
                 }) => {
+                    entry.pool = *pool;
                     let chain = authority.chain_validity();
                     (
                         decide(policy, &entry.request, &self.world, chain, date),

@@ -1,8 +1,8 @@
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use jiff::Timestamp;
 use podcert_authority::{CaId, CaOptions, Pool};
-use podcert_issuance::{NamePolicy, service_dns, spiffe};
+use podcert_issuance::{NamePolicy, Wait, WaitReason, Wake, service_dns, spiffe};
 use podcert_pki::{KeyType, PrivateKey, empty_csr};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -143,7 +143,7 @@ fn written() -> Outcome {
     Outcome::Written {
         counted: Counted::Issued,
         reason: "Issued",
-        notes: Vec::new(),
+        tell: Vec::new(),
     }
 }
 
@@ -324,6 +324,86 @@ fn failures_are_spaced_and_each_reason_is_told_once() {
         waits.iter().all(|wait| (30..=300).contains(wait)),
         "{waits:?}"
     );
+    assert_eq!(queue.announcements().len(), 1);
+}
+
+#[test]
+fn a_clock_that_jumped_and_came_back_leaves_nobody_waiting() {
+    for jumped in ["2999-01-01T00:00:00Z", "1950-01-01T00:00:00Z"] {
+        let mut queue = started();
+        queue.observe_pod(Event::Apply(pod("web")));
+        ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+        let jumped = jumped.parse().unwrap();
+        assert!(queue.next(jumped, now()).is_none());
+        // Nothing else happens than that time passes.
+        let later = now() + Duration::from_secs(61);
+        queue.tick(later);
+        assert!(queue.next(date(), later).is_some(), "{jumped}");
+    }
+}
+
+#[test]
+fn a_pool_that_comes_while_an_answer_is_under_way_is_not_missed() {
+    let wait = Outcome::Wait(Wait {
+        reason: WaitReason::StatusRuleViolation,
+        message: "the chain is too long".into(),
+        wake: Wake::Authority,
+    });
+    let refused = Outcome::Retry {
+        reason: "SigningBackendRefused",
+        message: "no".into(),
+        when: RetryWhen::OnPool,
+    };
+    for outcome in [wait, refused] {
+        let mut queue = started();
+        queue.observe_pod(Event::Apply(pod("web")));
+        ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+        let work = queue.next(date(), now()).unwrap();
+        queue.sign_with(SPIFFE, authority());
+        queue.finish(done(&work, outcome), date(), now());
+        assert_eq!(drain(&mut queue), ["r"]);
+    }
+}
+
+#[test]
+fn that_a_request_does_not_exist_is_believed_to_the_watch_alone() {
+    for gone in [true, false] {
+        let mut queue = started();
+        queue.observe_pod(Event::Apply(pod("web")));
+        let asked = request("r", "web", SPIFFE);
+        ask(&mut queue, SPIFFE, asked.clone());
+        let work = queue.next(date(), now()).unwrap();
+        queue.finish(done(&work, Outcome::Gone), date(), now());
+        assert!(queue.next(date(), now()).is_none());
+        if gone {
+            queue.observe_request(SPIFFE, Event::Delete(asked), now());
+            assert!(queue.tracked.is_empty());
+        }
+        let later = now() + Duration::from_secs(61);
+        queue.tick(later);
+        assert_eq!(queue.next(date(), later).is_none(), gone);
+    }
+}
+
+#[test]
+fn a_signature_that_only_a_pool_can_cure_is_told() {
+    let mut queue = started();
+    queue.observe_pod(Event::Apply(pod("web")));
+    ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+    let mut time = now();
+    for _ in 0..12 {
+        let work = queue.next(date(), time).unwrap();
+        let outcome = Outcome::Retry {
+            reason: "SigningBackendRefused",
+            message: "no".into(),
+            when: RetryWhen::OnPool,
+        };
+        queue.finish(done(&work, outcome), date(), time);
+        while queue.ready.is_empty() {
+            time = queue.deadline().unwrap();
+            queue.tick(time);
+        }
+    }
     assert_eq!(queue.announcements().len(), 1);
 }
 
