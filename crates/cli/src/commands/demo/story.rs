@@ -47,8 +47,9 @@ impl Story {
     /// One event: when, who, what.
     pub(super) fn line(&self, who: &str, what: &str) {
         self.raw(&format!(
-            "{:5.1}s  {who:<11} {what}",
-            self.elapsed().as_secs_f64()
+            "{:5.1}s  {who:<11} {}",
+            self.elapsed().as_secs_f64(),
+            printable(what)
         ));
     }
 
@@ -59,5 +60,40 @@ impl Story {
             To::Stderr => writeln!(io::stderr().lock(), "{line}"),
             To::Stdout => writeln!(io::stdout().lock(), "{line}"),
         };
+    }
+}
+
+/// The text on one line, without what a terminal would obey: some of it comes from the pods' programs and their peers.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || BIDI.contains(&c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// These make a terminal show other words than were said.
+const BIDI: &[char] = &[
+    '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}', '\u{2028}',
+    '\u{2029}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_and_obeys_nobody() {
+        let hostile = "no\n  0.0s  issued  \u{1b}]0;x\u{7}\u{9b}2J\u{202e}";
+        let shown = printable(hostile);
+        assert_eq!(
+            shown,
+            "no\\n  0.0s  issued  \\u{1b}]0;x\\u{7}\\u{9b}2J\\u{202e}"
+        );
+        assert_eq!(printable("Füße 鍵 \"OK\" …"), "Füße 鍵 \"OK\" …");
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::clients::Clients;
 use super::prepare::Calls;
 use super::requests::Requests;
-use super::story::Story;
+use super::story::{Story, printable};
 use crate::output::{self, Format};
 
 /// What the demo found.
@@ -126,7 +126,7 @@ impl Summary {
             );
         }
         for problem in &self.problems {
-            row("PROBLEM", problem.clone());
+            row("PROBLEM", printable(problem));
         }
         story.raw(LOOK_CLOSER);
         Ok(())
