@@ -4,8 +4,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 use podcert_pki::{
-    Certificate, Chain, IssueError, IssuerContext, LeafSpec, Serial, TbsCertificate, TrustBundle,
-    Validity, check,
+    Certificate, Chain, IssueError, IssuerContext, LeafSpec, Serial, SignatureAlgorithm,
+    TbsCertificate, TrustBundle, Validity, check,
     verify::{Purpose, verify},
 };
 
@@ -69,6 +69,12 @@ impl Authority {
     #[must_use]
     pub fn chain_not_after(&self) -> Timestamp {
         self.chain_validity.not_after()
+    }
+
+    /// How it signs.
+    #[must_use]
+    pub fn signature_algorithm(&self) -> SignatureAlgorithm {
+        self.backend.signature_algorithm()
     }
 
     /// Signs a leaf. What comes out has been read again and compared with `spec`.

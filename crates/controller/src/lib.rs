@@ -36,7 +36,7 @@ use podcert_resources::{bundle, event::pod_reference};
 use podcert_runtime::{Check, Health, Jitter, api::Connection};
 use prometheus_client::registry::Registry;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -71,6 +71,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) recorder: Recorder,
     pub(crate) own_pod: Option<Arc<ObjectReference>>,
+    pub(crate) signing: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -154,6 +155,7 @@ impl Controller {
             metrics,
             recorder,
             own_pod,
+            signing: requests::signing::slots(),
             shutdown: shutdown.child_token(),
         };
 

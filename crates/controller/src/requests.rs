@@ -7,6 +7,7 @@
 mod convert;
 mod execution;
 mod queue;
+pub(crate) mod signing;
 mod world;
 
 use std::{pin::pin, sync::Arc, time::Duration};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::{Method, Request as HttpRequest, StatusCode, header};
 use kube::client::Body;
 use kube::core::Status;
-use podcert_authority::{Authority, Retry};
+use podcert_authority::Authority;
 use podcert_issuance::{Denial, Plan, Request, status_rules};
 use podcert_resources::event::Severity;
 use podcert_resources::{
@@ -19,6 +19,7 @@ use podcert_runtime::Clock as _;
 use tokio::time::Instant;
 
 use super::queue::{Answer, Done, Outcome, RetryWhen, Tell, Work};
+use super::signing::sign;
 use crate::{Context, metrics::Outcome as Counted, pools::with_sources};
 
 /// Gives the answer `work` asks for.
@@ -47,7 +48,7 @@ pub(super) async fn execute(context: Arc<Context>, work: Work) -> Done {
 
 async fn issue(
     context: &Context,
-    authority: &Authority,
+    authority: &Arc<Authority>,
     signer: usize,
     request: &Request,
     version: &str,
@@ -58,28 +59,16 @@ async fn issue(
         begin_refresh_at,
         notes,
     } = plan;
+    let validity = spec.validity();
     let begun = Instant::now();
-    let chain = match authority.issue(&spec).await {
+    let chain = match sign(authority, spec, &context.signing).await {
         Ok(chain) => chain,
-        Err(error) => {
-            let when = match error.retry() {
-                Retry::After(least) => RetryWhen::After(least),
-                Retry::OnChange => RetryWhen::OnPool,
-                Retry::Never => RetryWhen::Refused,
-            };
-            let (reason, message) = (error.reason(), with_sources(&error));
-            return Outcome::Retry {
-                reason,
-                message,
-                when,
-            };
-        }
+        Err(outcome) => return outcome,
     };
     let certificate_chain = chain.to_pem();
     context.metrics.signed(signer, begun.elapsed());
 
     let now = context.connection.server_clock().now();
-    let validity = spec.validity();
     let (not_before, not_after) = (validity.not_before(), validity.not_after());
     let status = status_rules::IssuedStatus {
         certificate_chain: &certificate_chain,
