@@ -7,7 +7,7 @@
 //!
 //! The pool is the truth: an anchor in the bundle that the pool does not have is removed with the
 //! next write. So whoever takes a CA out of the pool takes it out of every client, and with two
-//! controllers of different pools on one signer they would undo each other; one is served now.
+//! controllers of different pools on one signer they undo each other, ever more slowly, and say so.
 //! A CA that is new in the pool signs once the bundle shows it (see the crate's documentation).
 
 mod plan;
@@ -20,6 +20,7 @@ use kube::api::{Api, PostParams};
 use kube::runtime::watcher::{self, Event};
 use podcert_authority::Authority;
 use podcert_resources::bundle;
+use podcert_resources::event::{Notice, Severity};
 use podcert_runtime::{Backoff, Check};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -57,6 +58,7 @@ pub(crate) async fn keep(
         signing: Signing::Nothing,
         failures: 0,
         not_before: None,
+        undone: Undone::default(),
     };
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut events = pin!(watching::follow(api, config, context.jitter.clone()));
@@ -102,6 +104,18 @@ struct KeptBundle<'a> {
     failures: u32,
     /// Nothing is written before: the last write failed.
     not_before: Option<Instant>,
+    undone: Undone,
+}
+
+/// How often somebody else undid what was written. The first time it is put right at once, then
+/// ever later: two who disagree must not spend the API server on it.
+#[derive(Debug, Default)]
+struct Undone {
+    /// When this pool's anchors were last written.
+    written: Option<Instant>,
+    times: u32,
+    /// Nothing is written before.
+    rest_until: Option<Instant>,
 }
 
 /// What is known of the bundle in the cluster.
@@ -148,6 +162,7 @@ impl KeptBundle<'_> {
         // A new pool is worth a try at once.
         self.failures = 0;
         self.not_before = None;
+        self.undone = Undone::default();
         let deadline = match &self.signing {
             Signing::Nothing => Instant::now(),
             Signing::Now(_) => Instant::now() + PUBLISH_PATIENCE,
@@ -191,12 +206,15 @@ impl KeptBundle<'_> {
         let (Some(desired), Observation::Known(observed)) = (&self.desired, &self.observed) else {
             return;
         };
+        let now = Instant::now();
+        self.undone.rest_until = self.undone.rest_until.filter(|until| now < *until);
         let step = plan(desired, observed.as_deref());
         if matches!(step, Step::Nothing) {
             self.published();
             return;
         }
-        if self.not_before.is_some_and(|time| Instant::now() < time) {
+        let held_back = self.not_before.is_some_and(|time| now < time);
+        if held_back || self.undone.rest_until.is_some() {
             return;
         }
         let (outcome, written) = match &step {
@@ -222,6 +240,7 @@ impl KeptBundle<'_> {
                 );
                 self.observed = Observation::Known(Some(Box::new(bundle)));
                 self.published();
+                self.note_write();
             }
             Err(error) => self.refused(&error),
         }
@@ -233,6 +252,42 @@ impl KeptBundle<'_> {
         self.check.pass();
         if let Signing::Next(authority, _) = &self.signing {
             self.signing = Signing::Next(Arc::clone(authority), Instant::now());
+        }
+    }
+
+    /// Keeps count of writes that put right what was right before.
+    fn note_write(&mut self) {
+        let now = Instant::now();
+        let again = self
+            .undone
+            .written
+            .is_some_and(|last| now - last < FORGOTTEN_AFTER);
+        self.undone.written = Some(now);
+        if !again {
+            self.undone.times = 0;
+            return;
+        }
+        self.undone.times = self.undone.times.saturating_add(1);
+        let rest = BACKOFF.delay(self.undone.times, &self.context.jitter);
+        self.undone.rest_until = Some(now + rest);
+        if self.undone.times != TOLD_AFTER {
+            return;
+        }
+        let note = format!(
+            "somebody else keeps writing ClusterTrustBundle {}: two controllers with different CA \
+             pools for one signer? Clients trust now the one, now the other",
+            self.name
+        );
+        tracing::error!(bundle = self.name, reason = BUNDLE_CONTESTED, "{note}");
+        if let Some(pod) = &self.context.own_pod {
+            self.context.recorder.tell(Notice {
+                regarding: pod.as_ref().clone(),
+                related: None,
+                severity: Severity::Warning,
+                reason: BUNDLE_CONTESTED,
+                action: "PublishAnchors",
+                note,
+            });
         }
     }
 
@@ -274,7 +329,7 @@ impl KeptBundle<'_> {
             _ => None,
         };
         let write = match &self.observed {
-            Observation::Known(_) => self.not_before,
+            Observation::Known(_) => self.not_before.max(self.undone.rest_until),
             _ => None,
         };
         sign.into_iter().chain(write).min()
@@ -296,4 +351,8 @@ fn far_away() -> Instant {
     Instant::now() + Duration::from_secs(86_400)
 }
 
+/// The reason of the Event that says so.
+const BUNDLE_CONTESTED: &str = "BundleContested";
+const TOLD_AFTER: u32 = 3;
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));

@@ -144,3 +144,27 @@ async fn a_conflict_is_settled_by_comparing_again() {
     assert!(!cluster.anchors(SPIFFE).await.same_anchors(&before));
     cluster.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_writers_who_disagree_do_not_wear_out_the_server() {
+    let cluster = Cluster::ready().await;
+    let right = cluster.anchors(SPIFFE).await;
+    let other = cluster.anchors(SERVICE_DNS).await;
+    let before = bundle_writes(&cluster);
+    for _ in 0..600 {
+        let mut bundle = cluster.bundles().get(BUNDLE).await.unwrap();
+        bundle.spec.trust_bundle = other.to_pem();
+        // Between the two the bundle may have changed: then it is the next turn's.
+        let _ = cluster
+            .bundles()
+            .replace(BUNDLE, &PostParams::default(), &bundle)
+            .await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let writes = bundle_writes(&cluster) - before;
+    assert!((3..=10).contains(&writes), "{writes}");
+    assert_eq!(cluster.told("BundleContested").await, 1);
+    cluster.pass(60).await;
+    assert!(cluster.anchors(SPIFFE).await.same_anchors(&right));
+    cluster.stop().await;
+}
