@@ -46,7 +46,8 @@ struct Cli {
         global = true,
         env = "PODCERT_LOG",
         value_name = "FILTER",
-        default_value = "info"
+        default_value = "info",
+        help_heading = "Logging"
     )]
     log: String,
 
@@ -56,7 +57,10 @@ struct Cli {
         global = true,
         env = "PODCERT_LOG_FORMAT",
         value_enum,
-        default_value = "text"
+        default_value = "text",
+        hide_possible_values = true,
+        help_heading = "Logging",
+        value_name = "text|json"
     )]
     log_format: LogFormat,
 
@@ -74,15 +78,17 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Watch pods get certificates and talk over them: no cluster, no root
+    #[command(about = "Watch pods get certificates and talk over them: no cluster, no root")]
     Demo(demo::Args),
-    /// Run the signing controller
+    #[command(about = "Run the signing controller")]
     Controller(controller::Args),
-    /// Make a new secret that contains a CA pool to be used by a signing controller
+    #[command(
+        about = "Make a new secret that contains a CA pool to be used by a signing controller"
+    )]
     MakeCaPoolSecret(make_ca_pool_secret::Args),
-    /// Run an HTTP server that supports standard and mutual TLS
+    #[command(about = "Run an HTTP server that supports standard and mutual TLS")]
     DemoServer(demo_server::Args),
-    /// Run an HTTPS client that polls a server
+    #[command(about = "Run an HTTPS client that polls a server")]
     HttpsClient(https_client::Args),
     /// A cluster on a laptop (so far only what the demo needs)
     #[command(hide = true)]

@@ -33,7 +33,9 @@ pub(crate) fn object(format: Format, object: &impl Serialize) -> Result<()> {
     match format {
         Format::Json => text(&serde_json::to_string_pretty(object)?),
         Format::Text | Format::Yaml => {
-            let yaml = serde_saphyr::to_string(object)?;
+            // Base64 as one plain word, as kubectl prints it.
+            let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+            let yaml = serde_saphyr::to_string_with_options(object, options)?;
             text(yaml.trim_end())
         }
     }
