@@ -88,6 +88,13 @@ async fn reconcile(client: &Client, node: &str, clock: &SharedClock) -> kube::Re
 fn plan(deployment: &Deployment, owned: &[&Pod]) -> Plan {
     let spec = &deployment.spec;
     let desired = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or_default();
+    if desired > MAX_PODS {
+        tracing::warn!(
+            deployment = deployment.name_any(),
+            "only {MAX_PODS} of its {desired} replicas are made"
+        );
+    }
+    let desired = desired.min(MAX_PODS);
     let hash = template_hash(&spec.template);
     let is_new = |pod: &&&Pod| pod.labels().get(HASH_LABEL) == Some(&hash);
     let (new, old): (Vec<&Pod>, Vec<&Pod>) = owned
@@ -137,7 +144,9 @@ fn plan(deployment: &Deployment, owned: &[&Pod]) -> Plan {
         unavailable
     };
 
-    let room = (desired + surge).saturating_sub(new.len() + old.len());
+    let room = desired
+        .saturating_add(surge)
+        .saturating_sub(new.len() + old.len());
     plan.create = desired.saturating_sub(new.len()).min(room);
 
     let (ready, unready): (Vec<&Pod>, Vec<&Pod>) = old.iter().partition(|pod| is_ready(pod));
@@ -361,6 +370,8 @@ const ALPHABET: &str = "bcdfghjklmnpqrstvwxz2456789";
 const AVAILABLE: &str = "Available";
 const HASH_LABEL: &str = "pod-template-hash";
 const KIND: &str = "Deployment";
+/// What a node takes by default. Each pod is a process on somebody's laptop.
+const MAX_PODS: usize = 110;
 const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -46,6 +46,21 @@ fn a_pod_looks_as_in_a_cluster() {
 }
 
 #[test]
+fn no_manifest_floods_the_machine_with_processes() {
+    let flood = deployment(
+        i32::MAX,
+        &json!({"rollingUpdate": {"maxSurge": i32::MAX}}),
+        "a",
+    );
+    assert_eq!(plan(&flood, &[]).create, 110);
+    let pods: Vec<Pod> = (0..110)
+        .map(|n| pod_of(&flood, &format!("p{n}"), true))
+        .collect();
+    let owned: Vec<&Pod> = pods.iter().collect();
+    assert_eq!(plan(&flood, &owned).create, 0);
+}
+
+#[test]
 fn replicas_are_made_and_taken_away() {
     let three = deployment(3, &json!({}), "a");
     assert_eq!(
