@@ -7,7 +7,9 @@
 //! when the pool is loaded, in whatever order the file has them.
 //!
 //! Loading proves of every CA that the key is in one of its certificates, that the certificates lead
-//! to the root and may sign, and that a leaf signed with the key verifies against the root. A CA that
+//! to the root and may sign, that a self-signed root is signed by its own key, and that a leaf signed
+//! with the key verifies against the root. A root that another CA signed (cross-signed) is an anchor
+//! like any other: its own signature is the other CA's business, and a warning says so. A CA that
 //! has expired loads: its root stays published until someone removes it, and requests wait with a
 //! reason of their own. What does not hinder signing, and should be changed some day, is a
 //! [`Warning`].

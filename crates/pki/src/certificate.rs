@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 pub use self::name::DistinguishedName;
 pub(crate) use self::raw::{
-    AltName, DNS_NAME, Known, RawCertificate, URI, alt_names, key_purposes,
+    AltName, DNS_NAME, Known, RawCertificate, URI, alt_names, key_purposes, signed_parts,
 };
 use crate::{ExtKeyUsages, KeyError, PublicKey, Validity, pem, pem::PemError};
 

@@ -8,8 +8,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 /// A SPIFFE trust domain (SPIFFE-ID §2.1): 1 to 255 of `a-z 0-9 . - _`.
 ///
-/// One thing the standard allows is refused: a dot at either end or two in a row. Go's
-/// crypto/x509, and so kube-apiserver, cannot read a certificate with such a host in its URI.
+/// This departs from the standard in one thing: an empty label, that is a dot at either end or two
+/// in a row, is refused, though SPIFFE-ID §2.1 allows it. Go's crypto/x509 cannot parse a
+/// certificate with such a host in its URI, and so neither kube-apiserver nor any Go peer could.
+/// What else is no host name (a hyphen or an underscore anywhere, digits alone) is allowed.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TrustDomain(Arc<str>);
 

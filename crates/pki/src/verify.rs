@@ -4,15 +4,21 @@
 //! look at and webpki does not: an anchor too must be within its validity, and a certificate
 //! that signs another must be allowed to by its keyUsage. So all three give the same answer for
 //! the same chain, which the conformance tests check. The leaf rules of SPIFFE that go beyond
-//! path validation are in [`spiffe_id`].
+//! path validation are in [`spiffe_id`]. No verifier looks at the signature of a trust anchor;
+//! [`signature`] is for whoever loads one and wants to know that it is whole.
 
 use std::time::Duration;
 
+use const_oid::ObjectIdentifier;
+use der::Tag;
 use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use crate::{Certificate, Chain, DnsName, KeyUsages, NameError, SpiffeId, TrustBundle};
+use crate::{
+    Certificate, Chain, DnsName, KeyUsages, NameError, SpiffeId, TrustBundle, asn1::Fields,
+    certificate::signed_parts,
+};
 
 /// What a peer is about to do with its certificate.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +130,50 @@ pub fn spiffe_id(leaf: &Certificate) -> Result<SpiffeId, SvidError> {
         return Err(SvidError::NoPath(id));
     }
     Ok(id)
+}
+
+/// Checks that the key in `issuer` made the signature of `certificate` (RFC 5280 §4.1.1.3), and
+/// nothing else: neither names nor times nor what `issuer` may sign. With the same certificate
+/// twice, that it is self-signed.
+///
+/// # Errors
+/// [`SignatureError::Wrong`], or [`SignatureError::Unsupported`] for an algorithm webpki does not
+/// know, or one that is not the key's.
+pub fn signature(certificate: &Certificate, issuer: &Certificate) -> Result<(), SignatureError> {
+    let (message, algorithm, signature) = signed_parts(certificate.der())?;
+    let mut spki = Fields::of_sequence(issuer.spki_der())?;
+    let (kind, key) = (spki.value(Tag::Sequence)?, spki.bit_string()?);
+    let mut known = webpki::ALL_VERIFICATION_ALGS.iter().filter(|known| {
+        known.signature_alg_id().as_ref() == algorithm && known.public_key_alg_id().as_ref() == kind
+    });
+    let Some(known) = known.next() else {
+        let oid = Fields::new(algorithm)?.value(Tag::ObjectIdentifier)?;
+        let oid = ObjectIdentifier::from_bytes(oid).map(|oid| oid.to_string());
+        return Err(SignatureError::Unsupported {
+            oid: oid.unwrap_or_else(|_| "unreadable".to_owned()),
+        });
+    };
+    known
+        .verify_signature(key, message, signature)
+        .map_err(|_| SignatureError::Wrong)
+}
+
+/// A signature that is not the one of the key it was held against.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// The issuer's key is no SubjectPublicKeyInfo.
+    #[error("the key or the signature is malformed")]
+    Malformed(#[from] der::Error),
+    /// Made in a way we do not check (SHA-1 for instance), or that is not the key's.
+    #[error("a signature with algorithm {oid} of such a key cannot be checked")]
+    Unsupported {
+        /// The signature algorithm's object identifier.
+        oid: String,
+    },
+    /// Another key made it, or the certificate was changed afterwards.
+    #[error("the signature is not that of the key, or the certificate was changed")]
+    Wrong,
 }
 
 /// A chain that must not be trusted.

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use podcert_pki::{BundleError, CertificateError, IssueError, KeyError, verify::VerifyError};
+use podcert_pki::{
+    BundleError, CertificateError, IssueError, KeyError,
+    verify::{SignatureError, VerifyError},
+};
 
 use super::{CaId, JsonError};
 use crate::Retry;
@@ -60,6 +63,18 @@ pub enum PoolError {
     KeyMismatch {
         /// The CA.
         ca: CaPlace,
+    },
+    /// The root names itself as its issuer, but its key did not sign it: it is forged or damaged.
+    #[error(
+        "CA pool: RootCertificateDER of {ca} says that it is self-signed, and its signature is not \
+         its key's"
+    )]
+    RootSignature {
+        /// The CA.
+        ca: CaPlace,
+        /// What the check said.
+        #[source]
+        source: SignatureError,
     },
     /// The certificate that holds the key was not issued by the root, nor by way of intermediates.
     #[error(
@@ -149,6 +164,7 @@ impl PoolError {
             Self::Key { .. } => "PoolKeyUnusable",
             Self::Certificate { .. } => "PoolCertificateUnreadable",
             Self::KeyMismatch { .. } => "PoolKeyMismatch",
+            Self::RootSignature { .. } => "PoolRootSignature",
             Self::BrokenChain { .. } => "PoolChainBroken",
             Self::MayNotSign { .. } => "PoolCertificateMayNotSign",
             Self::PathTooLong { .. } => "PoolPathTooLong",

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use podcert_pki::{
     Certificate, Chain, DnsName, ExtKeyUsages, IssueError, IssuerContext, KeyType, LeafNames,
     LeafSpec, PrivateKey, Serial, SpiffeId, TrustBundle, Validity,
-    verify::{Purpose, VerifyError, verify},
+    verify::{Purpose, SignatureError, VerifyError, signature, verify},
 };
 
 use super::{
@@ -55,6 +55,7 @@ fn ca(index: usize, raw: RawCa) -> Result<Ca, PoolError> {
         .map(|(i, der)| certificate(der, format!("IntermediateCertificatesDER[{i}]").into()))
         .collect::<Result<Vec<_>, _>>()?;
     let chain = find_chain(&key, &root, &intermediates, &place)?;
+    check_root_signature(&root, &place)?;
     let (chain_validity, issuer) = prove(&key, &chain, &root, &place)?;
     let pkcs8 = raw.signing_key_pkcs8;
     Ok(Ca {
@@ -67,6 +68,28 @@ fn ca(index: usize, raw: RawCa) -> Result<Ca, PoolError> {
         chain_validity,
         issuer,
     })
+}
+
+/// No verifier looks at the signature of an anchor, so a damaged root would be published, compared
+/// and mistaken for another one until somebody looks at it with their own eyes. Where the signature
+/// cannot be checked (a cross-signed root, an old algorithm), a [`super::Warning`] says so.
+fn check_root_signature(root: &Certificate, place: &impl Fn() -> CaPlace) -> Result<(), PoolError> {
+    if !says_self_signed(root) {
+        return Ok(());
+    }
+    match signature(root, root) {
+        Ok(()) | Err(SignatureError::Unsupported { .. }) => Ok(()),
+        Err(source) => Err(PoolError::RootSignature {
+            ca: place(),
+            source,
+        }),
+    }
+}
+
+/// Whether a root names itself as its issuer, by name and, where it has both, by key identifier.
+/// One that does not is cross-signed: by whom, the file does not say.
+pub(super) fn says_self_signed(root: &Certificate) -> bool {
+    root.names_issuer_of(root)
 }
 
 /// The intermediates that lead from the certificate that holds the key to the root, in this order.

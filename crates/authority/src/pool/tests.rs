@@ -4,6 +4,7 @@ use std::time::Duration;
 use podcert_pki::ca::{CaSpec, SubjectName, new_intermediate, new_root};
 use podcert_pki::verify::{Purpose, verify};
 use podcert_pki::{DnsName, KeyType, Serial};
+use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{
@@ -433,6 +434,77 @@ fn a_leaf_as_a_root_is_named() {
     assert_eq!(error.reason(), "PoolCertificateMayNotSign");
 }
 
+fn alone(key: &PrivateKey, root: &[u8]) -> Zeroizing<Vec<u8>> {
+    json::encode(&[json::CaToWrite {
+        id: "1",
+        signing_key_pkcs8: &key.to_pkcs8_der().unwrap(),
+        root_certificate_der: root,
+        intermediate_certificates_der: Vec::new(),
+    }])
+}
+
+#[test]
+fn a_root_its_own_key_did_not_sign_is_named() {
+    for key_type in [KeyType::EcdsaP256, KeyType::Ed25519, KeyType::Rsa2048] {
+        let options = CaOptions {
+            key_type,
+            ..CaOptions::new(CaId::new("1"))
+        };
+        let pool = Pool::generate(&options, now()).unwrap();
+        let ca = &pool.cas()[0];
+        let (mut root, serial) = (ca.root.der().to_vec(), ca.root.serial());
+        let at = root.windows(serial.len()).position(|it| it == serial);
+        root[at.unwrap() + 5] ^= 1;
+        let error = Pool::from_json(&alone(&ca.key, &root)).unwrap_err();
+        assert_eq!(error.reason(), "PoolRootSignature");
+        assert_eq!(
+            error.to_string(),
+            "CA pool: RootCertificateDER of CAs[0] (ID \"1\") says that it is self-signed, and its \
+             signature is not its key's"
+        );
+    }
+}
+
+#[test]
+fn a_root_signed_in_a_way_nobody_checks_loads_and_says_so() {
+    let pool = generated("1");
+    let ca = &pool.cas()[0];
+    let mut root = ca.root.der().to_vec();
+    // ecdsa-with-SHA256 becomes ecdsa-with-SHA224, in both places.
+    let sha256 = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+    while let Some(at) = root.windows(sha256.len()).position(|it| it == sha256) {
+        root[at + sha256.len() - 1] = 1;
+    }
+    assert_usable(
+        "sha224",
+        &alone(&ca.key, &root),
+        &["CaRootSignatureUnchecked"],
+    );
+}
+
+#[test]
+fn a_cross_signed_root_is_an_anchor_all_the_same() {
+    let world = Intermediates::new();
+    let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
+    let cross = |subject| {
+        let spec = CaSpec {
+            subject,
+            validity: validity("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+            serial: Serial::random().unwrap(),
+        };
+        new_intermediate(&world.root_key, &world.root, key.public_key(), &spec).unwrap()
+    };
+    let other_name = cross(SubjectName::for_key("new", None, key.public_key()).unwrap());
+    // The next key of the same CA, signed by the one before: the names are equal, the keys not.
+    let name = SubjectName::for_key("root", None, world.root_key.public_key());
+    let same_name = cross(name.unwrap());
+    assert!(same_name.is_self_issued());
+    for root in [other_name, same_name] {
+        let name = root.subject().to_string();
+        assert_usable(&name, &alone(&key, root.der()), &["CaRootNotSelfSigned"]);
+    }
+}
+
 #[test]
 fn anchors_are_the_roots_in_order_each_once() {
     let (a, b, world) = (generated("a"), generated("b"), Intermediates::new());
@@ -507,6 +579,30 @@ fn what_is_printed_shows_no_key() {
                 }
             }
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_changed_pool_is_refused_or_signs_what_verifies(
+        at in any::<proptest::sample::Index>(),
+        to in any::<u8>(),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        static POOL: LazyLock<Vec<u8>> = LazyLock::new(|| generated("1").to_json().to_vec());
+        let mut changed = POOL.clone();
+        let at = at.index(changed.len());
+        changed[at] = to;
+        if let Ok(pool) = Pool::from_json(&changed) {
+            let _ = (pool.warnings(now()), pool.to_json());
+            let authority = Authority::from_pool(pool);
+            let inside = authority.chain_validity();
+            if let Some(Ok(chain)) = authority.issue_now(&server_leaf(inside)) {
+                let from = inside.not_before();
+                prop_assert_eq!(verify(&chain, authority.anchors(), Purpose::Server(None), from), Ok(()));
+            }
+        }
+        prop_assert!(Pool::from_json(&POOL[..cut.index(POOL.len())]).is_err());
     }
 }
 

@@ -1,9 +1,12 @@
 //! What works and should be changed some day.
 
 use jiff::{SignedDuration, Timestamp};
-use podcert_pki::{Certificate, KeyUsages};
+use podcert_pki::{
+    Certificate, KeyUsages,
+    verify::{SignatureError, signature},
+};
 
-use super::{Ca, CaPlace};
+use super::{Ca, CaPlace, load::says_self_signed};
 
 /// Something about a CA its owner should know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,16 +54,28 @@ pub enum Warning {
         /// The certificate's subject.
         subject: String,
     },
-    /// The root was issued by another certificate.
+    /// The root was issued by another certificate, or by another key of the same name. It is an
+    /// anchor all the same: of an anchor, name and key count (RFC 5280 §6.1.1 d).
     #[error(
         "{ca}: root {subject} was issued by another certificate, and OpenSSL wants self-signed \
          roots unless told otherwise"
     )]
-    RootNotSelfIssued {
+    RootNotSelfSigned {
         /// The CA.
         ca: CaPlace,
         /// The root's subject.
         subject: String,
+    },
+    /// The root is signed with an algorithm podcert does not check, as old roots with SHA-1 are.
+    #[error("{ca}: the signature of root {subject} was not checked")]
+    RootSignatureUnchecked {
+        /// The CA.
+        ca: CaPlace,
+        /// The root's subject.
+        subject: String,
+        /// Why not.
+        #[source]
+        source: SignatureError,
     },
     /// An intermediate does not lead from the issuer to the root.
     #[error(
@@ -110,7 +125,8 @@ impl Warning {
             Self::DigitalSignature { .. } => "CaDigitalSignature",
             Self::UriNameConstraints { .. } => "CaUriNameConstraints",
             Self::NoSubjectKeyId { .. } => "CaNoSubjectKeyId",
-            Self::RootNotSelfIssued { .. } => "CaRootNotSelfIssued",
+            Self::RootNotSelfSigned { .. } => "CaRootNotSelfSigned",
+            Self::RootSignatureUnchecked { .. } => "CaRootSignatureUnchecked",
             Self::UnusedIntermediate { .. } => "CaUnusedIntermediate",
             Self::Expired { .. } => "CaExpired",
             Self::ExpiresSoon { .. } => "CaExpiresSoon",
@@ -155,10 +171,16 @@ pub(super) fn of(ca: &Ca, index: usize, now: Timestamp) -> Vec<Warning> {
             subject,
         });
     }
-    if !ca.root().is_self_issued() {
-        warnings.push(Warning::RootNotSelfIssued {
+    if !says_self_signed(ca.root()) {
+        warnings.push(Warning::RootNotSelfSigned {
             ca: place(),
             subject: subject(ca.root()),
+        });
+    } else if let Err(source) = signature(ca.root(), ca.root()) {
+        warnings.push(Warning::RootSignatureUnchecked {
+            ca: place(),
+            subject: subject(ca.root()),
+            source,
         });
     }
     for (index, unused) in ca.intermediates().iter().enumerate() {

@@ -170,6 +170,17 @@ impl<'a> RawCertificate<'a> {
     }
 }
 
+/// What is signed of a certificate, how (the content of its AlgorithmIdentifier), and the
+/// signature.
+pub(crate) fn signed_parts(der: &[u8]) -> der::Result<(&[u8], &[u8], &[u8])> {
+    let mut outer = Fields::of_sequence(der)?;
+    let tbs = outer.tlv(Tag::Sequence)?;
+    let algorithm = outer.value(Tag::Sequence)?;
+    let signature = outer.bit_string()?;
+    outer.finish()?;
+    Ok((tbs, algorithm, signature))
+}
+
 /// The extensions this module reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Known {

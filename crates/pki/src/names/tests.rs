@@ -63,6 +63,35 @@ fn malformed_spiffe_ids_say_what_is_wrong() {
 }
 
 #[test]
+fn trust_domains_are_those_of_the_standard_but_for_empty_labels() {
+    for text in [
+        "a",
+        "cluster.local",
+        "1.2.3.4",
+        "-a-",
+        "_",
+        "a_b.-.c",
+        &"l".repeat(64),
+    ] {
+        let trust_domain: TrustDomain = text.parse().unwrap();
+        assert_eq!(trust_domain.as_str(), text);
+        let id = SpiffeId::new(&trust_domain, "/a").unwrap();
+        assert_eq!(id.as_str().parse::<SpiffeId>().unwrap(), id);
+    }
+    // The standard allows these. Go reads no certificate that has one.
+    for text in [".", "..", ".a", "a.", "a..b"] {
+        let error = text.parse::<TrustDomain>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "trust domain {text:?} is not valid: it has an empty label (a leading, trailing or \
+                 doubled dot)"
+            )
+        );
+    }
+}
+
+#[test]
 fn limits_are_exact() {
     let longest = "a".repeat(255);
     assert!(longest.parse::<TrustDomain>().is_ok());

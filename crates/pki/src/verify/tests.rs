@@ -282,3 +282,56 @@ fn issuers_must_be_allowed_to_sign() {
     assert_eq!(check(chain_of(signs, not)), Err(VerifyError::MayNotSign));
     assert_eq!(check(chain_of(not, signs)), Err(VerifyError::MayNotSign));
 }
+
+#[test]
+fn a_signature_is_the_issuers_or_nobodys() {
+    let other = root(1);
+    for key_type in KeyType::ALL {
+        let root = crate::ca::new_root(key(key_type, 0), &ca_spec("signed")).unwrap();
+        assert_eq!(signature(&root, &root), Ok(()), "{key_type}");
+        let subject = key(KeyType::EcdsaP256, 2).public_key();
+        let below = new_intermediate(key(key_type, 0), &root, subject, &ca_spec("below")).unwrap();
+        assert_eq!(signature(&below, &root), Ok(()), "{key_type}");
+        assert!(signature(&below, &below).is_err(), "{key_type}");
+        assert!(signature(&root, &other).is_err(), "{key_type}");
+    }
+    let again = crate::ca::new_root(key(KeyType::EcdsaP256, 2), &ca_spec("again")).unwrap();
+    assert_eq!(signature(&other, &again), Err(SignatureError::Wrong));
+    // One bit of the serial number, changed after the signature was made.
+    let mut changed = other.der().to_vec();
+    let serial = other.serial();
+    let at = changed
+        .windows(serial.len())
+        .position(|window| window == serial)
+        .unwrap();
+    changed[at + 5] ^= 1;
+    let changed = Certificate::from_der(changed).unwrap();
+    assert_eq!(signature(&changed, &changed), Err(SignatureError::Wrong));
+}
+
+#[test]
+fn an_algorithm_nobody_checks_is_named() {
+    let root = with_sha224(&root(1));
+    assert_eq!(
+        signature(&root, &root),
+        Err(SignatureError::Unsupported {
+            oid: "1.2.840.10045.4.3.1".to_owned()
+        })
+    );
+}
+
+/// The same certificate, claiming to be signed with ecdsa-with-SHA224.
+fn with_sha224(certificate: &Certificate) -> Certificate {
+    let mut der = certificate.der().to_vec();
+    let sha256 = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+    let places: Vec<_> = der
+        .windows(sha256.len())
+        .enumerate()
+        .filter_map(|(at, window)| (window == sha256).then_some(at))
+        .collect();
+    assert_eq!(places.len(), 2);
+    for at in places {
+        der[at + sha256.len() - 1] = 1;
+    }
+    Certificate::from_der(der).unwrap()
+}
