@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::plan::{Desired, Step, plan};
-use crate::{Context, Signer, config::PUBLISH_PATIENCE, watching};
+use crate::{Context, Signer, config::PUBLISH_PATIENCE, reasons::BUNDLE_CONTESTED, watching};
 
 /// An authority whose anchors are published.
 pub(crate) type Ready = (usize, Arc<Authority>);
@@ -187,7 +187,8 @@ impl KeptBundle<'_> {
             (Ok(Event::Delete(_)), _) => Observation::Known(None),
             (Err(why), before) => {
                 self.context.metrics.watch_failed("clustertrustbundles");
-                tracing::warn!(bundle = self.name, "{why}");
+                tracing::warn!(bundle = self.name, why, "a watch begins again");
+                let why = watching::explain("clustertrustbundles", &why);
                 if self
                     .desired
                     .as_ref()
@@ -351,8 +352,6 @@ fn far_away() -> Instant {
     Instant::now() + Duration::from_secs(86_400)
 }
 
-/// The reason of the Event that says so.
-const BUNDLE_CONTESTED: &str = "BundleContested";
 const TOLD_AFTER: u32 = 3;
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));

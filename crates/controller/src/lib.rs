@@ -25,6 +25,7 @@ mod config;
 mod events;
 mod metrics;
 mod pools;
+mod reasons;
 mod requests;
 mod skew;
 mod watching;

@@ -13,6 +13,7 @@ use podcert_runtime::{Check, Clock as _};
 use podcert_workload::files::{self, Reading};
 use tokio::sync::watch;
 
+use crate::reasons::{CA_POOL_MISSING, CA_POOL_REFUSED};
 use crate::{Context, PoolSource, Signer};
 
 /// Follows the pool of `signer` until shutdown and hands on each good one.
@@ -75,9 +76,9 @@ impl FollowedPool<'_> {
         match observed {
             Observed::Content(json) => match Pool::from_json(json) {
                 Ok(pool) => self.load(pool),
-                Err(error) => self.refuse("refused", "CaPoolRefused", &with_sources(&error)),
+                Err(error) => self.refuse("refused", CA_POOL_REFUSED, &with_sources(&error)),
             },
-            Observed::Nothing(why) => self.refuse("missing", "CaPoolMissing", why),
+            Observed::Nothing(why) => self.refuse("missing", CA_POOL_MISSING, why),
         }
     }
 

@@ -171,20 +171,8 @@ fn note<K>(
         Err(why) => {
             context.metrics.watch_failed(resource);
             tracing::warn!(resource, why, "a watch begins again");
-            check.fail_unless_passing(explain(resource, why));
+            check.fail_unless_passing(watching::explain(resource, why));
         }
-    }
-}
-
-/// A server that does not serve the API says only "not found".
-fn explain(resource: &str, why: &str) -> String {
-    if resource == "podcertificaterequests" && why.contains("(404)") {
-        format!(
-            "the API server does not serve certificates.k8s.io/v1 PodCertificateRequests, which \
-             Kubernetes does from 1.37 on, and this version of podcert speaks no older one: {why}"
-        )
-    } else {
-        why.to_owned()
     }
 }
 

@@ -6,7 +6,7 @@
 use jiff::SignedDuration;
 use podcert_resources::event::{Notice, Severity};
 
-use crate::Context;
+use crate::{Context, reasons::CLOCK_SKEW};
 
 /// Measures until shutdown; says once when the clocks part and once when they meet again.
 pub(crate) async fn watch(context: Context) {
@@ -26,7 +26,7 @@ pub(crate) async fn watch(context: Context) {
                     regarding: pod.as_ref().clone(),
                     related: None,
                     severity: Severity::Warning,
-                    reason: "ClockSkew",
+                    reason: CLOCK_SKEW,
                     action: "ReadClock",
                     note,
                 });

@@ -54,6 +54,19 @@ fn describe(error: &watcher::Error) -> String {
     }
 }
 
+/// A server that does not serve the API says only "not found".
+pub(crate) fn explain(resource: &str, why: &str) -> String {
+    let ours = matches!(resource, "podcertificaterequests" | "clustertrustbundles");
+    if ours && why.contains("(404)") {
+        format!(
+            "the API server does not serve certificates.k8s.io/v1 {resource}, which Kubernetes \
+             does from 1.37 on, and this version of podcert speaks no older one: {why}"
+        )
+    } else {
+        why.to_owned()
+    }
+}
+
 /// The pause after each failure in a row.
 ///
 /// A list that fails is preceded by an `Init` each time, so an event that came through says

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::queue::{Answer, Done, Outcome, RetryWhen, Tell, Work};
 use super::signing::sign;
+use crate::reasons::{API_UNAVAILABLE, FORBIDDEN, ISSUED, STATUS_REFUSED};
 use crate::{Context, metrics::Outcome as Counted, pools::with_sources};
 
 /// Gives the answer `work` asks for.
@@ -230,12 +231,3 @@ fn reference<'a>(request: &'a Request, version: &'a str) -> RequestRef<'a> {
         resource_version: version,
     }
 }
-
-/// The reason of the condition Issued, and of the metric.
-const ISSUED: &str = "Issued";
-/// The API server did not answer, or was not able to.
-const API_UNAVAILABLE: &str = "ApiUnavailable";
-/// We may not write the status, or not sign for the signer.
-const FORBIDDEN: &str = "Forbidden";
-/// The API server refused the status itself.
-const STATUS_REFUSED: &str = "StatusRefused";

@@ -12,7 +12,7 @@ use podcert_pki::{Chain, LeafSpec, SignatureAlgorithm};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::queue::{Outcome, RetryWhen};
-use crate::pools::with_sources;
+use crate::{pools::with_sources, reasons::SIGNING_STOPPED};
 
 /// How many slow signatures may be under way.
 pub(crate) fn slots() -> Arc<Semaphore> {
@@ -65,9 +65,6 @@ pub(super) async fn sign(
         },
     })
 }
-
-/// A thread that signed ended by a defect, or with the process.
-const SIGNING_STOPPED: &str = "SigningStopped";
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use super::{
     timers::Timer,
 };
 use crate::metrics::Outcome as Counted;
+use crate::reasons::{CONFLICT, NOT_FOUND};
 
 /// How long things are waited for.
 #[derive(Clone, Copy, Debug)]
@@ -284,12 +285,6 @@ impl Queue {
         self.wake_after(uid, after, now);
     }
 }
-
-/// The reason of a request another version of which was written.
-pub(crate) const CONFLICT: &str = "Conflict";
-
-/// The reason of a request the API server does not know and the watch still shows.
-pub(crate) const NOT_FOUND: &str = "NotFound";
 
 const RECHECK: Duration = podcert_runtime::clock::RECHECK;
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);

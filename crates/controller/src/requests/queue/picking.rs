@@ -11,6 +11,7 @@ use super::{
     Queue, Signer, Uid,
     entry::{Cure, Pending, State},
 };
+use crate::reasons::POOL_NOT_LOADED;
 
 /// An answer to be given: signed if need be, and written once.
 #[derive(Debug)]
@@ -96,6 +97,3 @@ impl Queue {
         None
     }
 }
-
-/// The reason of a request whose signer has no pool yet.
-pub(crate) const POOL_NOT_LOADED: &str = "PoolNotLoaded";

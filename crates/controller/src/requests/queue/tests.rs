@@ -7,8 +7,9 @@ use podcert_pki::{KeyType, PrivateKey, empty_csr};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{outcomes::CONFLICT, picking::POOL_NOT_LOADED, *};
+use super::*;
 use crate::metrics::Outcome as Counted;
+use crate::reasons::{CONFLICT, POOL_NOT_LOADED};
 
 const DNS: usize = 0;
 const SPIFFE: usize = 1;
