@@ -25,34 +25,37 @@ pub(crate) struct Args {
 
     /// Use the service account of the pod this runs in
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value = "false", default_missing_value = "true", value_name = "BOOL",
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          value_name = "BOOL",
           value_parser = parse_bool, help_heading = CLUSTER)]
     pub(super) in_cluster: bool,
 
-    /// Namespace of the pod this runs in, for Events about the controller itself
-    #[arg(long, default_value = "", value_name = "NAMESPACE", help_heading = CLUSTER)]
+    /// Namespace of the pod this runs in: Events about a bad CA pool or clock go to that pod
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAMESPACE", help_heading = CLUSTER)]
     sharding_pod_namespace: String,
 
     /// Name of that pod
-    #[arg(long, default_value = "", value_name = "NAME", help_heading = CLUSTER)]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME", help_heading = CLUSTER)]
     sharding_pod_name: String,
 
     /// UID of that pod
-    #[arg(long, default_value = "", value_name = "UID", help_heading = CLUSTER)]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "UID", help_heading = CLUSTER)]
     sharding_pod_uid: String,
 
-    /// Taken for meshtool's sake: work is not shared between replicas yet, run one
-    #[arg(long, default_value = "", value_name = "NAME", help_heading = CLUSTER)]
+    /// Replicas do not share work yet: run one
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME",
+          help_heading = NO_EFFECT)]
     sharding_application_name: String,
 
     /// Sign for row-major.net/service-dns: serving certificates named after Services
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value = "false", default_missing_value = "true", value_name = "BOOL",
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          value_name = "BOOL",
           value_parser = parse_bool, help_heading = SERVICE_DNS)]
     enable_service_dns_signer: bool,
 
-    /// CA pool of the service-dns signer
-    #[arg(long, default_value = "", value_name = "FILE", help_heading = SERVICE_DNS)]
+    /// CA pool of the service-dns signer, JSON; required with it, may appear or change any time
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "FILE", help_heading = SERVICE_DNS)]
     service_dns_ca_pool: String,
 
     /// Answer for this signer name instead
@@ -69,7 +72,8 @@ pub(crate) struct Args {
 
     /// Let service-dns certificates authenticate clients too, as meshtool's do
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value = "false", default_missing_value = "true", value_name = "BOOL",
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          value_name = "BOOL",
           value_parser = parse_bool, help_heading = SERVICE_DNS)]
     service_dns_client_auth: bool,
 
@@ -83,16 +87,17 @@ pub(crate) struct Args {
 
     /// Sign for row-major.net/spiffe: certificates named after service accounts
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value = "false", default_missing_value = "true", value_name = "BOOL",
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          value_name = "BOOL",
           value_parser = parse_bool, help_heading = SPIFFE)]
     enable_spiffe_signer: bool,
 
-    /// Trust domain of the SPIFFE IDs, such as cluster.local
-    #[arg(long, default_value = "", value_name = "TRUST DOMAIN", help_heading = SPIFFE)]
+    /// Trust domain of the SPIFFE IDs, such as cluster.local; required with the signer
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TRUST DOMAIN", help_heading = SPIFFE)]
     spiffe_trust_domain: String,
 
-    /// CA pool of the spiffe signer
-    #[arg(long, default_value = "", value_name = "FILE", help_heading = SPIFFE)]
+    /// CA pool of the spiffe signer, JSON; required with it, may appear or change any time
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "FILE", help_heading = SPIFFE)]
     spiffe_ca_pool: String,
 
     /// Answer for this signer name instead
@@ -109,35 +114,37 @@ pub(crate) struct Args {
           help_heading = SPIFFE)]
     spiffe_allow_unprojected: Vec<Unprojected>,
 
-    /// Taken for meshtool's sake, which never signed for row-major.net/pod-identity either
+    /// There is no signer row-major.net/pod-identity; nor had meshtool one
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value = "false", default_missing_value = "true", value_name = "BOOL",
-          value_parser = parse_bool)]
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          value_name = "BOOL",
+          value_parser = parse_bool, help_heading = NO_EFFECT)]
     enable_pod_identity_signer: bool,
 
-    /// Taken for meshtool's sake, without effect
-    #[arg(long, default_value = "", value_name = "FILE")]
+    /// As above
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "FILE", help_heading = NO_EFFECT)]
     pod_identity_ca_pool: String,
 
     /// Longest lifetime of a certificate, such as 24h; a request may ask for less
-    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = lifetime)]
+    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = lifetime, help_heading = CERTIFICATES)]
     max_lifetime: LifetimePolicy,
 
     /// Deny requests with annotations the signer does not know, instead of ignoring those
     ///
     /// A denial is final for the pod: it gets no certificate until it is made anew.
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value = "false", default_missing_value = "true", value_name = "BOOL",
-          value_parser = parse_bool)]
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          value_name = "BOOL",
+          value_parser = parse_bool, help_heading = CERTIFICATES)]
     strict_annotations: bool,
 
     /// How many requests are answered at the same time
-    #[arg(long, default_value_t = default_concurrency(), value_name = "N")]
+    #[arg(long, default_value_t = default_concurrency(), value_name = "N", help_heading = OPERATION)]
     concurrency: NonZeroUsize,
 
     /// Address for /livez, /readyz and /metrics; empty for none [default: port 8080 on all
     /// addresses with --in-cluster, else a free port of 127.0.0.1, which is logged]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = OPERATION)]
     listen: Option<String>,
 }
 
@@ -324,7 +331,10 @@ fn unprojected(text: &str) -> Result<Unprojected, String> {
     }
 }
 
+const CERTIFICATES: &str = "All certificates";
 const CLUSTER: &str = "Cluster";
+const NO_EFFECT: &str = "Taken for meshtool's sake, without effect";
+const OPERATION: &str = "Operation";
 const SERVICE_DNS: &str = "Signer service-dns";
 const SPIFFE: &str = "Signer spiffe";
 const DEFAULT_PORT: u16 = 8080;
@@ -339,11 +349,16 @@ other pods mount. Pool files are followed: a new one is used without a restart, 
 reported and the last good one goes on signing.";
 
 const AFTER_HELP: &str = "\
-Every flag of meshtool's controller is taken with its default; booleans may be given bare, or with
-= and any of Go's spellings.
+Every flag of meshtool's controller is taken with its default; a boolean is given bare or with
+`=true`, never with a space. Run one replica.
 
-What a request waits for is told by an Event on its pod, and by podcert_requests_waiting in
-/metrics. /readyz says in words what is missing: a pool file, a list from the API server, a bundle.
+IF SOMETHING IS WRONG
+  a pod gets no certificate   kubectl describe pod: an Event says what the request waits for
+  many do not                 /metrics: podcert_requests_waiting, by reason
+  the controller is not ready /readyz says in words what is missing: a pool file, a list from the
+                              API server, a bundle; it need not be restarted
+  what a reason means         docs/operations.md: each word, what cures it, who acts
+Kubernetes 1.37 or later is needed (certificates.k8s.io/v1).
 
 EXAMPLE
   podcert controller --enable-spiffe-signer --spiffe-trust-domain cluster.local \\
@@ -351,7 +366,7 @@ EXAMPLE
 
 EXIT CODES
   0  ended by SIGTERM or SIGINT
-  1  could not start; the message says why
+  1  could not start, or a part of it ended by a defect; the message says why
   2  wrong usage";
 
 #[cfg(test)]
