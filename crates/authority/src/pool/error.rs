@@ -152,7 +152,8 @@ impl PoolError {
         Retry::OnChange
     }
 
-    /// The word for the Event and the metric label.
+    /// One stable word for it. The controller's Event says `CaPoolRefused` for all of them, with the
+    /// message as its note.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {

@@ -117,7 +117,7 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// The word for the Event and the metric label.
+    /// One stable word for it. The controller logs the message, once for each pool it loads.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {

@@ -56,7 +56,7 @@ impl<'a> RawCertificate<'a> {
             Some(version) => Fields::new(version)?.value(Tag::Integer)?,
             None => VERSION_1,
         };
-        let serial = tbs.value(Tag::Integer)?;
+        let serial = serial(tbs.value(Tag::Integer)?)?;
         let algorithm = tbs.tlv(Tag::Sequence)?;
         if algorithm != outer_algorithm {
             return Err(asn1::invalid(Tag::Sequence).into());
@@ -255,6 +255,15 @@ fn sequence_content(value: &[u8]) -> der::Result<&[u8]> {
     let content = fields.value(Tag::Sequence)?;
     fields.finish()?;
     Ok(content)
+}
+
+/// Neither negative nor longer than it needs to be: Go, and so kube-apiserver, parses no certificate
+/// with such a serial number, so a root that has one could never be published.
+fn serial(integer: &[u8]) -> der::Result<&[u8]> {
+    match integer {
+        [] | [0x80..=0xff, ..] | [0, 0..=0x7f, ..] => Err(asn1::invalid(Tag::Integer)),
+        _ => Ok(integer),
+    }
 }
 
 /// DER leaves out a value that is the default, but CAs exist that write FALSE.

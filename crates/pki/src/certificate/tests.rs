@@ -131,6 +131,32 @@ fn name_constraints_on_uris_are_seen() {
 }
 
 #[test]
+fn serial_numbers_go_does_not_parse_are_refused() {
+    let root = root(0);
+    let serial = root.serial();
+    let at = root
+        .der()
+        .windows(serial.len())
+        .position(|window| window == serial)
+        .unwrap();
+    for (first, second, fine) in [
+        (0x7f, 0xff, true),
+        (0x00, 0x80, true),
+        (0x00, 0x7f, false),
+        (0x80, 0x00, false),
+        (0xff, 0xff, false),
+    ] {
+        let mut der = root.der().to_vec();
+        (der[at], der[at + 1]) = (first, second);
+        let read = Certificate::from_der(der);
+        assert_eq!(read.is_ok(), fine, "{first:02x} {second:02x}: {read:?}");
+        if let Err(error) = read {
+            assert!(matches!(error, CertificateError::Malformed(_)), "{error:?}");
+        }
+    }
+}
+
+#[test]
 fn an_extension_twice_is_refused() {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();

@@ -43,6 +43,45 @@ fn every_type_survives_pkcs8_and_spki() {
     }
 }
 
+/// The key of RFC 8410 §10.1 and the first 160 bits of SHA-256 over its 32 bytes.
+#[test]
+fn key_identifiers_are_those_of_rfc_7093() {
+    let spki = "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad70316\
+                6e1";
+    let key = PublicKey::from_spki_der(&hex(spki)).unwrap();
+    let expected = hex("e744c0791320c3285460eddb523f14c88d857ada");
+    assert_eq!(key.key_id().as_slice(), expected);
+}
+
+#[test]
+fn parameters_are_null_for_rsa_and_absent_for_all_else() {
+    for key in keys() {
+        let spki = key.public_key().spki_der();
+        let identifier = key.signature_algorithm().identifier_der();
+        // RFC 4055 §5 and §1.2; RFC 5758 §3.2; RFC 8410 §3; RFC 5480 §2.1.1 names the curve.
+        match key.public_key().key_type() {
+            KeyType::Rsa2048 | KeyType::Rsa3072 | KeyType::Rsa4096 => {
+                assert_eq!(identifier, hex("300d06092a864886f70d01010b0500"));
+                let algorithm = hex("300d06092a864886f70d0101010500");
+                assert_eq!(spki[4..4 + algorithm.len()], algorithm);
+            }
+            KeyType::Ed25519 => {
+                assert_eq!(identifier, hex("300506032b6570"));
+                assert_eq!(spki[2..9], hex("300506032b6570"));
+            }
+            ecdsa => {
+                let digest = match ecdsa {
+                    KeyType::EcdsaP256 => "02",
+                    KeyType::EcdsaP384 => "03",
+                    _ => "04",
+                };
+                let expected = hex(&format!("300a06082a8648ce3d0403{digest}"));
+                assert_eq!(identifier, expected, "{ecdsa}");
+            }
+        }
+    }
+}
+
 #[test]
 fn signatures_are_the_keys_own() {
     for key in keys() {
