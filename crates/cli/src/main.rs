@@ -81,7 +81,7 @@ enum Command {
     #[command(about = "Watch pods get certificates and talk over them: no cluster, no root")]
     Demo(demo::Args),
     #[command(about = "Run the signing controller")]
-    Controller(controller::Args),
+    Controller(Box<controller::Args>),
     #[command(
         about = "Make a new secret that contains a CA pool to be used by a signing controller"
     )]
@@ -118,30 +118,30 @@ fn enter(cli: Cli) -> Result<ExitCode> {
         command: sandbox::Command::ExecPod(pod),
     }) = cli.command
     else {
-        return start(cli.log, cli.log_format, cli.command, Host::Real);
+        return start(&cli.log, cli.log_format, cli.command, &Host::Real);
     };
     // Before any other thread: what the pod gives up, its threads inherit.
     let (host, argv) = pod.enter()?;
     let inner = parse(argv);
-    start(cli.log, cli.log_format, inner.command, host)
+    start(&cli.log, cli.log_format, inner.command, &host)
 }
 
-fn start(log: String, format: LogFormat, command: Command, host: Host) -> Result<ExitCode> {
-    start_logging(&log, format)?;
+fn start(log: &str, format: LogFormat, command: Command, host: &Host) -> Result<ExitCode> {
+    start_logging(log, format)?;
     // One thread drives everything: what podcert waits for is the network, and wake-ups across
     // threads are what costs. Work that takes long goes to tokio's blocking threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
-    runtime.block_on(run(command, &host))
+    runtime.block_on(run(command, host))
 }
 
 async fn run(command: Command, host: &Host) -> Result<ExitCode> {
     let clock: SharedClock = Arc::new(SystemClock);
     let shutdown = shutdown::signal().context("cannot listen for signals")?;
     match command {
-        Command::Controller(args) => controller::run(args, clock, shutdown).await,
+        Command::Controller(args) => controller::run(*args, clock, shutdown).await,
         Command::Demo(args) => demo::run(args, clock, shutdown).await,
         Command::DemoServer(args) => demo_server::run(args, host, clock, shutdown).await,
         Command::HttpsClient(args) => https_client::run(args, host, clock, shutdown).await,

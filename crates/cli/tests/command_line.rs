@@ -1,6 +1,8 @@
 //! The `podcert` command as its users run it: exit codes, output for scripts, and a demo that is
 //! interrupted.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;

@@ -140,7 +140,7 @@ async fn play(
         clients.new_chapter();
         sandbox.restart_kubelet().await;
         let renewed =
-            || requests.issued() >= first + goal.certificates && clients.renewed(goal.clients);
+            || requests.issued() >= first + goal.certificates && clients.settled(goal.clients);
         if !reached(renewed, &mut controller).await? {
             problems.push(goal.unmet("after the kubelet restart", &requests, &clients));
         } else {

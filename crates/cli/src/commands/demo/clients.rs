@@ -69,14 +69,9 @@ impl Clients {
         }
     }
 
-    /// Whether `expected` clients have talked often enough to call it settled.
+    /// Whether `expected` clients talk, and over certificates of this chapter alone.
     pub(super) fn settled(&self, expected: usize) -> bool {
         self.count_current() >= expected
-    }
-
-    /// Whether `expected` clients talk over certificates of this chapter alone.
-    pub(super) fn renewed(&self, expected: usize) -> bool {
-        self.settled(expected)
     }
 
     /// How many clients have made several calls in a row over certificates of this chapter alone.
@@ -209,3 +204,69 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
 /// With three servers behind a Service, so many calls have met each of them.
 const IN_A_ROW: u64 = 6;
 const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Format;
+
+    fn line(pod: &str, text: &str) -> LogLine {
+        LogLine {
+            namespace: "demo".to_owned(),
+            pod: pod.to_owned(),
+            container: "client".to_owned(),
+            stream: Stream::Stdout,
+            text: text.to_owned(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn ok(serial: &str) -> String {
+        format!(
+            "ok poll=1 failures=0 status=200 body=\"OK\" serial={serial} \
+             not_after=2026-11-22T10:00:00Z names=DNS:a"
+        )
+    }
+
+    const FAILED: &str = "failed poll=1 failures=1 error=\"refused\"";
+
+    #[tokio::test]
+    async fn a_failure_counts_once_a_client_has_talked() {
+        let story = Story::new(Format::Json);
+        let mut tally = Tally::default();
+        for text in [FAILED, &ok("aa"), FAILED, &ok("aa"), "some other line"] {
+            note(&line("a", text), &mut tally, &story);
+        }
+        let client = &tally.clients["demo/a"];
+        assert_eq!((client.early, client.ok, client.failed), (1, 2, 1));
+    }
+
+    #[tokio::test]
+    async fn only_calls_over_new_certificates_alone_are_fresh() {
+        let story = Story::new(Format::Json);
+        let clients = Clients {
+            tally: Arc::default(),
+            task: tokio::spawn(async {}),
+        };
+        let mut say = |serial: &str| {
+            note(&line("a", &ok(serial)), &mut lock(&clients.tally), &story);
+        };
+        for _ in 0..IN_A_ROW {
+            say("aa");
+        }
+        assert!(clients.settled(1));
+        clients.new_chapter();
+        assert!(!clients.settled(1));
+        // Two servers, one of which still shows its old certificate: not there yet.
+        for _ in 0..IN_A_ROW {
+            say("bb");
+            say("aa");
+        }
+        assert!(!clients.settled(1));
+        for _ in 0..IN_A_ROW {
+            say("bb");
+        }
+        assert!(clients.settled(1));
+        assert!(!clients.settled(2));
+    }
+}

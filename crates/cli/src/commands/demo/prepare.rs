@@ -461,3 +461,37 @@ const READY: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(50);
 const LAST_LINES: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_are_what_the_demo_counts_on() {
+        let examples = Examples::load(SignedDuration::from_millis(500)).unwrap();
+        // A server and a client; three servers and three clients with an identity each.
+        assert_eq!(examples.clients(), 4);
+        assert_eq!(examples.credentials(), 7);
+        assert_eq!(examples.images().count(), 1);
+        for manifest in examples.manifests() {
+            assert_eq!(
+                manifest.yaml().matches("--interval=500ms").count(),
+                1,
+                "{manifest}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_log_gives_the_address_and_keeps_the_last_lines() {
+        let mut log = Log::default();
+        log.note("no JSON".to_owned());
+        log.note(r#"{"fields":{"message":"serving","address":"127.0.0.1:1"}}"#.to_owned());
+        for number in 0..LAST_LINES {
+            log.note(number.to_string());
+        }
+        assert_eq!(log.address.as_deref(), Some("127.0.0.1:1"));
+        assert_eq!(log.last.len(), LAST_LINES);
+        assert_eq!(log.last.last().map(String::as_str), Some("19"));
+    }
+}
