@@ -410,6 +410,25 @@ async fn a_watch_without_timeout_lives_between_once_and_twice_the_servers_defaul
     assert!((1800..3600).contains(&lived), "{lived}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_timeout_beyond_the_end_of_time_is_none() {
+    let (_, client) = world();
+    let path = format!("/api/v1/configmaps?watch=true&timeoutSeconds={}", u64::MAX);
+    let request = http::Request::get(path)
+        .body(Vec::new())
+        .expect("a request");
+    let mut events = client
+        .request_events::<ConfigMap>(request)
+        .await
+        .expect("a watch")
+        .boxed();
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    maps.create(&post(), &config_map("a"))
+        .await
+        .expect("created");
+    assert!(events.next().await.is_some());
+}
+
 /// What kube's watcher has made of its stream: the objects it believes in.
 #[derive(Default)]
 struct Mirror {

@@ -106,7 +106,7 @@ impl ApiServer {
             cursor: 0,
             queue: VecDeque::new(),
             bookmarks: query.bookmarks.then_some(inner.bookmark_interval),
-            deadline: timeout.map(|timeout| Instant::now() + timeout),
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             changed,
             dropped: inner.rig.register(target, user),
             ending: false,
