@@ -26,8 +26,7 @@ pub(crate) struct Args {
     /// Use the service account of the pod this runs in
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", hide_default_value = true,
-          value_name = "BOOL",
-          value_parser = parse_bool, help_heading = CLUSTER)]
+          value_name = "BOOL", value_parser = parse_bool, help_heading = CLUSTER)]
     pub(super) in_cluster: bool,
 
     /// Namespace of the pod this runs in: Events about a bad CA pool or clock go to that pod
@@ -42,16 +41,10 @@ pub(crate) struct Args {
     #[arg(long, default_value = "", hide_default_value = true, value_name = "UID", help_heading = CLUSTER)]
     sharding_pod_uid: String,
 
-    /// Replicas do not share work yet: run one
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME",
-          help_heading = NO_EFFECT)]
-    sharding_application_name: String,
-
     /// Sign for row-major.net/service-dns: serving certificates named after Services
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", hide_default_value = true,
-          value_name = "BOOL",
-          value_parser = parse_bool, help_heading = SERVICE_DNS)]
+          value_name = "BOOL", value_parser = parse_bool, help_heading = SERVICE_DNS)]
     enable_service_dns_signer: bool,
 
     /// CA pool of the service-dns signer, JSON; required with it, may appear or change any time
@@ -73,8 +66,7 @@ pub(crate) struct Args {
     /// Let service-dns certificates authenticate clients too, as meshtool's do
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", hide_default_value = true,
-          value_name = "BOOL",
-          value_parser = parse_bool, help_heading = SERVICE_DNS)]
+          value_name = "BOOL", value_parser = parse_bool, help_heading = SERVICE_DNS)]
     service_dns_client_auth: bool,
 
     /// Serve this service account's pods without a projection of the signer; repeatable
@@ -88,8 +80,7 @@ pub(crate) struct Args {
     /// Sign for row-major.net/spiffe: certificates named after service accounts
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", hide_default_value = true,
-          value_name = "BOOL",
-          value_parser = parse_bool, help_heading = SPIFFE)]
+          value_name = "BOOL", value_parser = parse_bool, help_heading = SPIFFE)]
     enable_spiffe_signer: bool,
 
     /// Trust domain of the SPIFFE IDs, such as cluster.local; required with the signer
@@ -114,17 +105,6 @@ pub(crate) struct Args {
           help_heading = SPIFFE)]
     spiffe_allow_unprojected: Vec<Unprojected>,
 
-    /// There is no signer row-major.net/pod-identity; nor had meshtool one
-    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value = "false", default_missing_value = "true", hide_default_value = true,
-          value_name = "BOOL",
-          value_parser = parse_bool, help_heading = NO_EFFECT)]
-    enable_pod_identity_signer: bool,
-
-    /// As above
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "FILE", help_heading = NO_EFFECT)]
-    pod_identity_ca_pool: String,
-
     /// Longest lifetime of a certificate, such as 24h; a request may ask for less
     #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = lifetime, help_heading = CERTIFICATES)]
     max_lifetime: LifetimePolicy,
@@ -134,8 +114,7 @@ pub(crate) struct Args {
     /// A denial is final for the pod: it gets no certificate until it is made anew.
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
           default_value = "false", default_missing_value = "true", hide_default_value = true,
-          value_name = "BOOL",
-          value_parser = parse_bool, help_heading = CERTIFICATES)]
+          value_name = "BOOL", value_parser = parse_bool, help_heading = CERTIFICATES)]
     strict_annotations: bool,
 
     /// How many requests are answered at the same time
@@ -146,6 +125,21 @@ pub(crate) struct Args {
     /// addresses with --in-cluster, else a free port of 127.0.0.1, which is logged]
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = OPERATION)]
     listen: Option<String>,
+
+    /// Replicas do not share work yet: run one
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME",
+          help_heading = NO_EFFECT)]
+    sharding_application_name: String,
+
+    /// There is no signer row-major.net/pod-identity; nor had meshtool one
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          value_name = "BOOL", value_parser = parse_bool, help_heading = NO_EFFECT)]
+    enable_pod_identity_signer: bool,
+
+    /// As above
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "FILE", help_heading = NO_EFFECT)]
+    pod_identity_ca_pool: String,
 }
 
 /// Where health and metrics are served.
@@ -223,7 +217,7 @@ impl Args {
         Ok(Listen::At(vec![address]))
     }
 
-    /// Warns of flags that meshtool took and that change nothing here.
+    /// Warns of flags that meshtool took and that change nothing here, and of a second replica.
     pub(super) fn say_what_has_no_effect(&self) {
         if self.enable_pod_identity_signer || !self.pod_identity_ca_pool.is_empty() {
             tracing::warn!(
@@ -231,12 +225,9 @@ impl Args {
                  --pod-identity-ca-pool have no effect (nor had they in meshtool)"
             );
         }
-        if !self.sharding_application_name.is_empty() {
-            tracing::info!(
-                "replicas do not share work yet: run one replica; a second one would only be \
-                 refused its writes"
-            );
-        }
+        tracing::info!(
+            "run one replica: work is not shared yet, a second one would only be refused its writes"
+        );
     }
 
     fn service_dns(&self) -> Result<Signer> {
