@@ -123,6 +123,15 @@ fn enter(cli: Cli) -> Result<ExitCode> {
     // Before any other thread: what the pod gives up, its threads inherit.
     let (host, argv) = pod.enter()?;
     let inner = parse(argv);
+    // The manifest wrote these words, so no command that acts with the caller's own rights.
+    let plays = matches!(
+        inner.command,
+        Command::Controller(_) | Command::DemoServer(_) | Command::HttpsClient(_)
+    );
+    anyhow::ensure!(
+        plays,
+        "a sandbox pod runs only controller, demo-server and https-client"
+    );
     start(&cli.log, cli.log_format, inner.command, &host)
 }
 
@@ -146,7 +155,7 @@ async fn run(command: Command, host: &Host) -> Result<ExitCode> {
         Command::DemoServer(args) => demo_server::run(args, host, clock, shutdown).await,
         Command::HttpsClient(args) => https_client::run(args, host, clock, shutdown).await,
         Command::MakeCaPoolSecret(args) => make_ca_pool_secret::run(args, clock).await,
-        Command::Sandbox(_) => anyhow::bail!("a sandbox pod cannot hold another"),
+        Command::Sandbox(_) => anyhow::bail!("sandbox exec-pod stands first on a command line"),
     }
 }
 

@@ -128,6 +128,43 @@ fn what_cannot_be_done_is_exit_code_1_with_a_sentence() {
 }
 
 #[test]
+fn a_manifest_cannot_run_commands_with_the_callers_rights() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = folder.path().join("map.json");
+    let text = serde_json::json!({
+        "pod": {"namespace": "n", "name": "p", "uid": "u"},
+        "mounts": [],
+        "listen_dir": folder.path(),
+        "services_file": folder.path().join("services.json"),
+    });
+    std::fs::write(&map, text.to_string()).unwrap();
+    let mut child = podcert(&["sandbox", "exec-pod", "--map", map.to_str().unwrap(), "--"])
+        .args([
+            "/meshtool",
+            "make-ca-pool-secret",
+            "--ca-id=1",
+            "--namespace=n",
+            "--name=m",
+        ])
+        .arg("--dry-run")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // While it is open the process knows that its sandbox lives.
+    let _guard = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("a sandbox pod runs only"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
 fn a_dry_run_prints_a_pool_that_loads() {
     // Single dashes, as Go has them.
     let arguments = [

@@ -173,9 +173,8 @@ pub(crate) fn names(
     let mut services = facts.services_selecting(namespace, &pod.labels);
     services.retain(|service| service.selects(&pod.labels) && wanted.contains(&service.name));
     if let WantedServices::Only(names) = wanted {
-        let missing = names
-            .iter()
-            .find(|name| !services.iter().any(|found| found.name == **name));
+        let found: BTreeSet<&str> = services.iter().map(|found| found.name.as_str()).collect();
+        let missing = names.iter().find(|name| !found.contains(**name));
         if let Some(name) = missing {
             return Err(requested_but_missing(request, name, facts));
         }

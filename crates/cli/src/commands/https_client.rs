@@ -198,7 +198,8 @@ impl<'a> Client<'a> {
         let (status, body) = answer?;
         let body = String::from_utf8_lossy(&body).into_owned();
         if !status.is_success() {
-            bail!("non-2xx status {} {:?}", status.as_u16(), body.trim_end());
+            let shown: String = body.trim_end().chars().take(SHOWN_BODY).collect();
+            bail!("non-2xx status {} {shown:?}", status.as_u16());
         }
         Ok(Outcome::ok(
             status.as_u16(),
@@ -251,6 +252,8 @@ Exit codes: 0 stopped by SIGTERM or SIGINT, or all polls of --count succeeded; 1
 2 the command line is wrong.";
 
 const CLIENT_CREDENTIAL: &str = "client credential";
+/// Characters of an error's body that are told.
+const SHOWN_BODY: usize = 500;
 const MAX_BODY: usize = 1 << 20;
 const MIN_DURATION: Duration = Duration::from_millis(10);
 const MAX_DURATION: Duration = Duration::from_secs(86_400);

@@ -248,7 +248,7 @@ mod tests {
             tally: Arc::default(),
             task: tokio::spawn(async {}),
         };
-        let mut say = |serial: &str| {
+        let say = |serial: &str| {
             note(&line("a", &ok(serial)), &mut lock(&clients.tally), &story);
         };
         for _ in 0..IN_A_ROW {
