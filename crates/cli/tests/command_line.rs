@@ -11,6 +11,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use podcert_authority::Pool;
+use podcert_pki::KeyType;
 use podcert_runtime::SystemClock;
 use podcert_sandbox::{Images, Options, Sandbox, User};
 use serde_json::Value;
@@ -185,6 +186,31 @@ fn a_dry_run_prints_a_pool_that_loads() {
     let secret: Secret = serde_json::from_value(secret).unwrap();
     let pool = Pool::from_json(&secret.data.unwrap()["pool"].0).unwrap();
     assert_eq!(pool.cas()[0].id().as_str(), "blue");
+    assert_eq!(
+        pool.cas()[0].root().public_key().unwrap().key_type(),
+        KeyType::Ed25519
+    );
+    let subject = pool.cas()[0].root().subject().to_string();
+    assert!(subject.starts_with("CN=pool "), "{subject}");
+
+    let named = run(&[
+        &arguments[..],
+        &["--output=json", "--subject=Mesh", "--lifetime=48h"],
+    ]
+    .concat());
+    let secret: Secret = serde_json::from_slice(&named.stdout).unwrap();
+    let pool = Pool::from_json(&secret.data.unwrap()["pool"].0).unwrap();
+    let root = pool.cas()[0].root();
+    assert!(root.subject().to_string().starts_with("CN=Mesh "));
+    let left = root
+        .not_after()
+        .duration_since(jiff::Timestamp::UNIX_EPOCH)
+        .as_hours()
+        - root
+            .not_before()
+            .duration_since(jiff::Timestamp::UNIX_EPOCH)
+            .as_hours();
+    assert!((48..=49).contains(&left), "{left} hours");
 
     let yaml = run(&arguments);
     let secret: Secret = serde_saphyr::from_str(stdout(&yaml)).unwrap();

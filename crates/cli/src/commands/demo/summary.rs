@@ -137,3 +137,56 @@ const LOOK_CLOSER: &str = "\nlook closer
   deploy/examples           the two applications, as they were applied
   podcert controller -h     the signers and their flags
   docs/architecture.md      how a request becomes a certificate";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary() -> Summary {
+        Summary {
+            seconds: 14.0,
+            requests: 14,
+            certificates: 14,
+            refused: 0,
+            waiting: 0,
+            clients: 4,
+            handshakes: 100,
+            failures: 0,
+            calls_before_servers_were_up: 2,
+            container_restarts: 0,
+            kubelet_restarts: 1,
+            status_writes: 14,
+            reads: 0,
+            problems: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn whatever_failed_is_no_success() {
+        assert!(summary().is_success());
+        for bad in [
+            Summary {
+                failures: 1,
+                ..summary()
+            },
+            Summary {
+                refused: 1,
+                ..summary()
+            },
+            Summary {
+                waiting: 1,
+                ..summary()
+            },
+            Summary {
+                container_restarts: 1,
+                ..summary()
+            },
+            Summary {
+                problems: vec!["a pod did not run".to_owned()],
+                ..summary()
+            },
+        ] {
+            assert!(!bad.is_success(), "{bad:?}");
+        }
+    }
+}
