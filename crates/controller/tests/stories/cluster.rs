@@ -2,13 +2,17 @@
 
 use std::{collections::BTreeMap, fmt::Debug, path::PathBuf, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{ClusterTrustBundle, PodCertificateRequest};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
-use podcert_apiserver::{ApiServer, Effect, Fault, Matching, Occurrence, Stats, User, Verb};
+use podcert_apiserver::{
+    ApiBody, ApiServer, Effect, Fault, Matching, Occurrence, Stats, User, Verb,
+};
 use podcert_authority::{CaId, CaOptions, Pool};
 use podcert_controller::{Broken, Config, Controller, OwnPod, PoolSource, Signer};
 use podcert_issuance::{NamePolicy, Policy, service_dns, spiffe};
@@ -19,6 +23,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 pub(crate) const SERVICE_DNS: &str = "row-major.net/service-dns";
 pub(crate) const SPIFFE: &str = "row-major.net/spiffe";
@@ -38,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) concurrency: usize,
     /// Instead of the pool in memory.
     pub(crate) spiffe_file: Option<PathBuf>,
+    /// What the controller gets to see of each object the API server shows it.
+    pub(crate) shown_as: Option<fn(&mut Value)>,
 }
 
 impl Setup {
@@ -59,6 +66,7 @@ impl Setup {
             strict: false,
             concurrency: 32,
             spiffe_file: None,
+            shown_as: None,
         }
     }
 
@@ -73,6 +81,7 @@ impl Setup {
             strict,
             concurrency,
             spiffe_file,
+            shown_as,
         } = self;
         // A failing story shows its log; the first test sets it up for all.
         let _ = tracing_subscriber::fmt().with_test_writer().try_init();
@@ -119,8 +128,21 @@ impl Setup {
             ])
         };
         let local = Arc::new(TokioClock::starting_at(clock.now() + skew));
-        let connection = api::Connection::from_service(
+        let server = ServiceExt::<http::Request<kube::client::Body>>::map_response(
             api.as_user(User::new(CONTROLLER)),
+            move |response: http::Response<ApiBody>| {
+                response.map(|body| {
+                    body.map_frame(move |frame| {
+                        frame.map_data(|data| match shown_as {
+                            Some(change) => changed(&data, change),
+                            None => data,
+                        })
+                    })
+                })
+            },
+        );
+        let connection = api::Connection::from_service(
+            server,
             "default",
             api::Options {
                 jitter: Jitter::seeded(1),
@@ -425,6 +447,24 @@ impl Cluster {
         self.shutdown.cancel();
         self.running.await.unwrap().unwrap();
     }
+}
+
+/// The objects of an answer (one, a list, or lines of a watch), each changed.
+fn changed(data: &Bytes, change: fn(&mut Value)) -> Bytes {
+    let mut lines = Vec::new();
+    for line in serde_json::Deserializer::from_slice(data).into_iter::<Value>() {
+        let mut line = line.unwrap();
+        if let Some(items) = line.get_mut("items").and_then(Value::as_array_mut) {
+            items.iter_mut().for_each(change);
+        } else if let Some(object) = line.get_mut("object") {
+            change(object);
+        } else {
+            change(&mut line);
+        }
+        lines.extend(line.to_string().into_bytes());
+        lines.push(b'\n');
+    }
+    lines.into()
 }
 
 pub(crate) async fn create<K>(api: &Api<K>, object: Value) -> K
