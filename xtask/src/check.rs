@@ -59,6 +59,7 @@ fn deny() -> Result<()> {
             "--locked",
             "--workspace",
             "check",
+            "--hide-inclusion-graph",
             "bans",
             "licenses",
             "sources",

@@ -156,7 +156,7 @@ fn sweep(parent: &Path) {
         let folder = entry.path();
         match remove_abandoned(&folder) {
             Ok(true) => {
-                tracing::info!(folder = %folder.display(), "removed what a killed sandbox left")
+                tracing::info!(folder = %folder.display(), "removed what a killed sandbox left");
             }
             Ok(false) => {}
             Err(error) => tracing::debug!(%error, folder = %folder.display(), "cannot sweep"),

@@ -205,8 +205,8 @@ async fn reached(condition: impl Fn() -> bool, controller: &mut Controller) -> R
     timeout_at(end, wait).await.unwrap_or(Ok(false))
 }
 
-/// How long each half may take at the most: together under a minute.
-const ACT: Duration = Duration::from_secs(25);
+/// How long each half may take at the most: with the start and the pauses under a minute.
+const ACT: Duration = Duration::from_secs(20);
 /// Time to watch the clients before the next thing happens.
 const PAUSE: Duration = Duration::from_secs(3);
 const COMPLAINTS: usize = 10;

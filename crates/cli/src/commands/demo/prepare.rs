@@ -457,7 +457,7 @@ const EXAMPLES: &[(&str, &str)] = &[
 /// The subcommand whose pods call a server.
 const CLIENT: &str = "https-client";
 const CONTROLLER_NAMESPACE: &str = "mesh-controller";
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(50);
 const LAST_LINES: usize = 20;
