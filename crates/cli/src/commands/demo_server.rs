@@ -35,7 +35,7 @@ use crate::host::{Host, Listener, Stream};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// <address>:<port> to listen on; without address on all, empty for port 443
+    /// Where to listen, as address:port; without address on all, empty for port 443
     #[arg(long, default_value = "", value_name = "ADDRESS:PORT")]
     listen: String,
 
