@@ -139,6 +139,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "podcert-sandbox",
         ],
     ),
+    // The embedded server is tested with the cases, so they know nothing of ours.
+    ("podcert-cases", &[]),
+    (
+        "podcert-e2e",
+        &[
+            "podcert-cases",
+            "podcert-pki",
+            "podcert-issuance",
+            "podcert-authority",
+            "podcert-resources",
+            "podcert-runtime",
+            "podcert-controller",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

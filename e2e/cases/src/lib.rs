@@ -1,0 +1,88 @@
+//! What a Kubernetes API server does, as far as podcert relies on it: one [`Case`] per rule.
+//!
+//! The cases are written once, over `certificates.k8s.io/v1` and `v1beta1`, and say for which
+//! releases they hold. `cargo test` runs them against the embedded server, `cargo xtask e2e`
+//! against the real kube-apiservers: where the two answer differently, the embedded one is wrong.
+//!
+//! A case is an async function that gets a [`World`] (a namespace of its own on some server) and
+//! panics when the server does not do what the case says. It names what it checks in its own name,
+//! compares status code, reason, field and message, never sleeps for long, and leaves nothing
+//! outside its namespace that could disturb another case: cases run side by side.
+//!
+//! To add one: write it in the module of its subject and add it to that module's `cases()`.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a panic is how a case reports"
+)]
+
+mod caller;
+mod discovery;
+pub mod material;
+mod world;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use crate::caller::{Answer, Caller, Changes};
+pub use crate::world::{ApiVersion, Release, Server, Target, User, World};
+
+/// One thing a server does.
+#[derive(Clone)]
+pub struct Case {
+    /// What it does, as `subject/sentence-in-kebab-case`.
+    pub name: &'static str,
+    holds: fn(Target) -> bool,
+    run: Arc<dyn Fn(World) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>,
+}
+
+impl Case {
+    /// A case that holds for every release and API version.
+    pub(crate) fn new<F, R>(name: &'static str, run: F) -> Self
+    where
+        F: Fn(World) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        Self {
+            name,
+            holds: |_| true,
+            run: Arc::new(move |world| Box::pin(run(world))),
+        }
+    }
+
+    /// The same case, held to be true only where `holds` says.
+    #[must_use]
+    pub(crate) fn only(mut self, holds: fn(Target) -> bool) -> Self {
+        self.holds = holds;
+        self
+    }
+
+    /// Whether this release does this under this API version.
+    pub fn holds_for(&self, target: Target) -> bool {
+        (self.holds)(target)
+    }
+
+    /// Runs the case.
+    ///
+    /// # Panics
+    /// When the server does something else.
+    pub async fn run(&self, world: World) {
+        (self.run)(world).await;
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Case").field(&self.name).finish()
+    }
+}
+
+/// Every case, in the order of their subjects.
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    cases.extend(discovery::cases());
+    cases
+}

@@ -1,0 +1,93 @@
+//! A real kube-apiserver as the cases see it.
+//!
+//! Users are played by impersonation: the administrator's credential may impersonate anyone, and
+//! what comes after authentication (authorization, admission, rules) sees the impersonated user.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use async_trait::async_trait;
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioExecutor;
+use jiff::Timestamp;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use podcert_cases::{Server, User};
+
+/// A server that is already there.
+#[derive(Debug)]
+pub(crate) struct Real {
+    config: Config,
+    etcd: String,
+}
+
+impl Real {
+    pub(crate) async fn connect(kubeconfig: &Path, etcd: &str) -> Result<Arc<Self>> {
+        let file = Kubeconfig::read_from(kubeconfig)
+            .with_context(|| format!("kubeconfig {}", kubeconfig.display()))?;
+        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+        Ok(Arc::new(Self {
+            config,
+            etcd: etcd.to_owned(),
+        }))
+    }
+
+    /// etcd's JSON gateway: one call.
+    async fn etcd(&self, call: &str, body: String) -> Result<serde_json::Value> {
+        let request = http::Request::post(format!("{}{call}", self.etcd)).body(body)?;
+        let client: hyper_util::client::legacy::Client<_, String> =
+            hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
+        let answer = client.request(request).await?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await?.to_bytes();
+        if !status.is_success() {
+            bail!("etcd {call}: {status}: {}", String::from_utf8_lossy(&body));
+        }
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    async fn try_compact(&self) -> Result<()> {
+        let answer = self
+            .etcd("/v3/kv/range", r#"{"key":"AA=="}"#.into())
+            .await?;
+        let revision = answer["header"]["revision"]
+            .as_str()
+            .context("etcd names no revision")?
+            .to_owned();
+        self.etcd(
+            "/v3/kv/compaction",
+            format!(r#"{{"revision":"{revision}","physical":true}}"#),
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Server for Real {
+    #[allow(
+        clippy::expect_used,
+        reason = "the administrator's client was made the same way"
+    )]
+    fn client(&self, user: &User) -> Client {
+        let mut config = self.config.clone();
+        if *user != User::admin() {
+            config.auth_info.impersonate = Some(user.name.clone());
+            config.auth_info.impersonate_groups = Some(user.groups.clone());
+        }
+        Client::try_from(config).expect("the configuration makes a client")
+    }
+
+    fn now(&self) -> Timestamp {
+        #[allow(clippy::disallowed_methods, reason = "a real server has the real time")]
+        Timestamp::now()
+    }
+
+    #[allow(clippy::panic, reason = "a case reports by panic")]
+    async fn compact(&self) {
+        if let Err(error) = self.try_compact().await {
+            panic!("etcd cannot be compacted: {error:#}");
+        }
+    }
+}
