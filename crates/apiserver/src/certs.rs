@@ -3,6 +3,8 @@
 //! Only what the rules of the certificates API look at. Parsed with x509-parser, while the rest of
 //! podcert uses x509-cert and rustls-webpki: a mistake would have to be made twice to go unseen.
 
+mod pss;
+
 use aws_lc_rs::signature::{self, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::alphabet;
@@ -138,6 +140,37 @@ impl Key {
         };
         Some(Self { kind, bytes })
     }
+}
+
+impl Key {
+    /// Whether `proof` is this key's signature over `message`, as kubelets of 1.35 make it:
+    /// Ed25519, ECDSA over SHA-256 whatever the curve, RSA-PSS over SHA-256 with salt of any length.
+    pub(crate) fn verifies_proof(&self, message: &[u8], proof: &[u8]) -> bool {
+        let algorithm: &dyn signature::VerificationAlgorithm = match self.kind {
+            KeyKind::Ed25519 => &signature::ED25519,
+            KeyKind::Ecdsa("P-256") => &signature::ECDSA_P256_SHA256_ASN1,
+            KeyKind::Ecdsa("P-384") => &signature::ECDSA_P384_SHA256_ASN1,
+            KeyKind::Ecdsa("P-521") => &signature::ECDSA_P521_SHA256_ASN1,
+            KeyKind::Rsa(_) => return pss::verify(&self.bytes, message, proof),
+            _ => return false,
+        };
+        UnparsedPublicKey::new(algorithm, &self.bytes)
+            .verify(message, proof)
+            .is_ok()
+    }
+}
+
+/// A SubjectPublicKeyInfo; `None` if Go's `x509.ParsePKIXPublicKey` would refuse it.
+pub(crate) fn read_public_key(der: &[u8]) -> Option<Key> {
+    let (rest, spki) = SubjectPublicKeyInfo::from_der(der).ok()?;
+    if !rest.is_empty() {
+        return None;
+    }
+    let key = Key::read(&spki)?;
+    // Of the keys that are neither RSA, ECDSA nor Ed25519 it knows two kinds, and no others.
+    let known =
+        key.kind != KeyKind::Unknown || matches!(spki.algorithm.algorithm.as_bytes(), DSA | X25519);
+    known.then_some(key)
 }
 
 /// What a certificate request shows.
@@ -331,6 +364,10 @@ const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 /// 1.3.101.112
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+/// 1.3.101.110
+const X25519: &[u8] = &[0x2b, 0x65, 0x6e];
+/// 1.2.840.10040.4.1
+const DSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x38, 4, 1];
 /// 1.3.132.0.33
 const P224: &[u8] = &[0x2b, 0x81, 4, 0, 33];
 /// 1.2.840.10045.3.1.7

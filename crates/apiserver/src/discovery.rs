@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 use crate::kinds::{Feature, KINDS, Kind};
 use crate::service::{ApiBody, json_response, text_response};
 use crate::status::Failure;
+use crate::versions::Versions;
 
 /// The document at this path.
 pub(crate) fn document(
     path: &[String],
     _headers: &HeaderMap,
+    served: Versions,
 ) -> Result<Response<ApiBody>, Failure> {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let body = match path.as_slice() {
@@ -25,19 +27,24 @@ pub(crate) fn document(
         ["apis"] => json!({
             "kind": "APIGroupList",
             "apiVersion": "v1",
-            "groups": groups().into_iter().map(group).collect::<Vec<_>>(),
+            "groups": groups()
+                .into_iter()
+                .map(|name| group(name, served))
+                .collect::<Vec<_>>(),
         }),
         ["apis", name] if groups().contains(name) => {
-            let mut group = group(name);
+            let mut group = group(name, served);
             if let Some(map) = group.as_object_mut() {
                 map.insert("kind".into(), "APIGroup".into());
                 map.insert("apiVersion".into(), "v1".into());
             }
             group
         }
-        ["api", version] if crate::kinds::serves("", version) => resources("", version),
-        ["apis", group, version] if crate::kinds::serves(group, version) => {
-            resources(group, version)
+        ["api", version] if crate::kinds::serves("", version, served) => {
+            resources("", version, served)
+        }
+        ["apis", group, version] if crate::kinds::serves(group, version, served) => {
+            resources(group, version, served)
         }
         _ => return Err(Failure::no_such_page()),
     };
@@ -70,11 +77,12 @@ fn groups() -> Vec<&'static str> {
     groups
 }
 
-fn group(name: &str) -> Value {
+fn group(name: &str, served: Versions) -> Value {
     let mut versions: Vec<&str> = KINDS
         .iter()
         .filter(|kind| kind.group == name)
         .map(|kind| kind.version)
+        .filter(|version| crate::kinds::serves(name, version, served))
         .collect();
     versions.dedup();
     let versions: Vec<Value> = versions
@@ -88,12 +96,12 @@ fn group(name: &str) -> Value {
     })
 }
 
-fn resources(group: &str, version: &str) -> Value {
-    let served = KINDS
+fn resources(group: &str, version: &str, served: Versions) -> Value {
+    let kinds = KINDS
         .iter()
-        .filter(|kind| kind.group == group && kind.version == version);
+        .filter(|kind| kind.group == group && kind.version == version && served.include(kind));
     let mut list = Vec::new();
-    for kind in served {
+    for kind in kinds {
         list.push(resource(kind, kind.plural, MAIN_VERBS));
         if kind.has(Feature::Status) {
             list.push(resource(kind, kind.plural_status, STATUS_VERBS));

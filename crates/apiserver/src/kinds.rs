@@ -5,12 +5,16 @@
 //! row is code in [`crate::strategy`]. To add a plain kind, add a row; everything else follows.
 
 use crate::strategy::names::NameRule;
+use crate::versions::Versions;
 
 /// One served resource.
 #[derive(Debug)]
 pub(crate) struct Kind {
-    /// The row's place in [`KINDS`]; the store keeps one table per row.
+    /// The row's place in [`KINDS`].
     pub(crate) id: usize,
+    /// The row whose table in the store holds the objects: another one for a further version of a
+    /// resource.
+    pub(crate) table: usize,
     pub(crate) group: &'static str,
     pub(crate) version: &'static str,
     pub(crate) plural: &'static str,
@@ -86,6 +90,11 @@ impl Kind {
         }
     }
 
+    /// Whether objects of this row are kept encoded in its own version.
+    pub(crate) fn is_native(&self) -> bool {
+        self.id == self.table
+    }
+
     pub(crate) fn has(&self, feature: Feature) -> bool {
         self.features.contains(&feature)
     }
@@ -102,18 +111,23 @@ pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static 
         .find(|kind| kind.plural == plural && kind.group == group && kind.version == version)
 }
 
-/// Whether any kind is served under this group and version.
-pub(crate) fn serves(group: &str, version: &str) -> bool {
-    KINDS
-        .iter()
-        .any(|kind| kind.group == group && kind.version == version)
+/// Whether anything is served under this group and version. The first version of a group stays
+/// even when nothing that this server knows is served there.
+pub(crate) fn serves(group: &str, version: &str, versions: Versions) -> bool {
+    KINDS.iter().any(|kind| {
+        kind.group == group
+            && kind.version == version
+            && (kind.is_native() || versions.include(kind))
+    })
 }
 
 macro_rules! kinds {
+    (@table $id:ident) => { Row::$id as usize };
+    (@table $id:ident $table:ident) => { Row::$table as usize };
     ($($id:ident {
         $group:literal, $version:literal, $plural:literal, $singular:literal, $kind:literal,
         [$($short:literal),*], $scope:ident, $name:ident, [$($feature:ident),*],
-        [$($field:literal),*], $rules:ident
+        [$($field:literal),*], $rules:ident $(, stored as $table:ident)?
     })*) => {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "names of table rows")]
         enum Row { $($id),* }
@@ -124,6 +138,7 @@ macro_rules! kinds {
         /// Every kind, in the order of their ids.
         pub(crate) static KINDS: &[Kind] = &[$(Kind {
             id: Row::$id as usize,
+            table: kinds!(@table $id $($table)?),
             group: $group,
             version: $version,
             plural: $plural,
@@ -182,6 +197,13 @@ kinds! {
     CLUSTER_TRUST_BUNDLES { "certificates.k8s.io", "v1", "clustertrustbundles",
         "clustertrustbundle", "ClusterTrustBundle", [], Cluster, TrustBundle, [],
         ["spec.signerName"], ClusterTrustBundle }
+    POD_CERTIFICATE_REQUESTS_V1BETA1 { "certificates.k8s.io", "v1beta1", "podcertificaterequests",
+        "podcertificaterequest", "PodCertificateRequest", [], Namespaced, Subdomain, [Status],
+        ["spec.signerName", "spec.podName", "spec.nodeName"], PodCertificateRequest,
+        stored as POD_CERTIFICATE_REQUESTS }
+    CLUSTER_TRUST_BUNDLES_V1BETA1 { "certificates.k8s.io", "v1beta1", "clustertrustbundles",
+        "clustertrustbundle", "ClusterTrustBundle", [], Cluster, TrustBundle, [],
+        ["spec.signerName"], ClusterTrustBundle, stored as CLUSTER_TRUST_BUNDLES }
     ROLES { "rbac.authorization.k8s.io", "v1", "roles", "role", "Role", [], Namespaced,
         PathSegment, [UnconditionalUpdate], [], Plain }
     ROLE_BINDINGS { "rbac.authorization.k8s.io", "v1", "rolebindings", "rolebinding",

@@ -14,6 +14,8 @@
 //! ```
 //!
 //! - `request`: method, path and query to a target; `kinds`: the table of what is served.
+//! - `versions`: the certificates API as v1 and v1beta1, from one storage.
+//! - `authorization`, `rbac`, `node`: who may do what; what kubelets may write.
 //! - `verbs`: get, list, watch, create, update, patch, delete, the same for all kinds.
 //! - `strategy`: defaults and rules per kind, among them all of PodCertificateRequest and
 //!   ClusterTrustBundle, worded as kube-apiserver 1.37 words them.
@@ -24,9 +26,14 @@
 //!
 //! - No strategic merge patch and no server-side apply (415), no custom resources, no
 //!   `managedFields`, no tables for kubectl, only JSON and only the plain form of discovery.
-//! - No RBAC: an [`Authorizer`] may be plugged in, and is asked for `sign` and `attest` too. No
-//!   NodeRestriction yet. (A refused `sign` is a 422 with a cause of `spec.signerName`, a refused
-//!   `attest` a 403: that is upstream's doing.)
+//! - Without [`Builder::rbac`] everybody may do everything, or what a plugged-in [`Authorizer`]
+//!   lets them. (A refused `sign` is a 422 with a cause of `spec.signerName`, a refused `attest` a
+//!   403: that is upstream's doing.)
+//! - With it, the authorizers Node and RBAC and the admission plugin NodeRestriction decide, but:
+//!   nothing keeps users from granting more than they have (`bind`, `escalate`); the rules of
+//!   aggregated cluster roles are never written into them; of the default roles there are those
+//!   for discovery, trust bundles and `cluster-admin`; kubelets may create mirror pods that refer
+//!   to other objects.
 //! - Schemas are checked only where a rule reads them; unknown fields are dropped from
 //!   PodCertificateRequest and ClusterTrustBundle only. Pod specs may be changed freely.
 //! - Owner references are kept, but nobody collects orphans. Deleting a namespace removes its
@@ -34,13 +41,16 @@
 //! - Events of the core group and of `events.k8s.io` are two resources, not two views of one.
 //! - History is counted in changes per resource ([`Builder::history`]), not in minutes.
 
+mod authorization;
 mod certs;
 mod discovery;
 mod faults;
 mod field;
 mod kinds;
+mod node;
 mod object;
 mod random;
+mod rbac;
 mod request;
 mod selectors;
 mod server;
@@ -51,6 +61,7 @@ mod store;
 mod strategy;
 mod user;
 mod verbs;
+mod versions;
 mod watch;
 
 pub use faults::{Effect, Fault, Faults, Matching, Occurrence};
@@ -59,3 +70,4 @@ pub use server::{ApiServer, Builder, ServerClock};
 pub use service::{ApiBody, ApiService};
 pub use stats::{RequestCount, Stats};
 pub use user::{AllowAll, Attributes, Authorizer, Permission, User};
+pub use versions::Versions;

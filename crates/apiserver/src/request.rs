@@ -19,6 +19,7 @@ use percent_encoding::percent_decode_str;
 use crate::kinds::{self, Feature, Kind};
 use crate::selectors::{FieldSelector, LabelSelector, Selection};
 use crate::status::Failure;
+use crate::versions::Versions;
 
 /// What a request does, in RBAC's words.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -114,7 +115,12 @@ pub(crate) enum Route {
 }
 
 /// Takes a method and path apart.
-pub(crate) fn route(method: &Method, path: &str, query: &Query) -> Result<Route, Failure> {
+pub(crate) fn route(
+    method: &Method,
+    path: &str,
+    query: &Query,
+    versions: Versions,
+) -> Result<Route, Failure> {
     let segments: Vec<Cow<'_, str>> = path
         .split('/')
         .filter(|segment| !segment.is_empty())
@@ -131,7 +137,7 @@ pub(crate) fn route(method: &Method, path: &str, query: &Query) -> Result<Route,
             ));
         }
     };
-    if !kinds::serves(group, version) {
+    if !kinds::serves(group, version, versions) {
         return Err(Failure::no_such_page());
     }
     let (namespace, rest) = match rest {
@@ -149,7 +155,9 @@ pub(crate) fn route(method: &Method, path: &str, query: &Query) -> Result<Route,
         [plural, name, "status"] => (*plural, *name, Part::Status),
         _ => return Err(Failure::no_such_resource()),
     };
-    let kind = kinds::find(group, version, plural).ok_or_else(Failure::no_such_resource)?;
+    let kind = kinds::find(group, version, plural)
+        .filter(|kind| versions.include(kind))
+        .ok_or_else(Failure::no_such_resource)?;
     let across_namespaces = kind.is_namespaced() && namespace.is_empty();
     if (part == Part::Status && !kind.has(Feature::Status))
         || (across_namespaces && !name.is_empty())

@@ -1,19 +1,23 @@
 //! The server itself: what it is made of and how it is built.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::faults::{Faults, Rig};
+use crate::authorization::NodeAndRbac;
+use crate::faults::{Faults, Matching, Rig};
 use crate::kinds::{self, KINDS};
+use crate::object::text;
 use crate::random::Randomness;
+use crate::rbac;
 use crate::service::ApiService;
 use crate::stats::{Counters, Stats};
 use crate::store::{Expect, Key, Store};
 use crate::user::{AllowAll, Authorizer, User};
+use crate::versions::Versions;
 
 /// Where the server's dates come from.
 pub type ServerClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -42,10 +46,12 @@ pub(crate) struct Inner {
     pub(crate) clock: ServerClock,
     pub(crate) random: Randomness,
     pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) admission: Admission,
     pub(crate) rig: Arc<Rig>,
     pub(crate) counters: Counters,
     pub(crate) bookmark_interval: Duration,
     pub(crate) watch_timeout: Option<Duration>,
+    certificates: RwLock<Versions>,
 }
 
 impl fmt::Debug for Inner {
@@ -89,6 +95,25 @@ impl ApiServer {
         self.inner.store.revision()
     }
 
+    /// Changes under which versions the certificates API is served, as an upgrade of the server
+    /// does: all open watches end. Objects stay.
+    pub fn serve_certificates(&self, versions: Versions) {
+        *self
+            .inner
+            .certificates
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = versions;
+        self.faults().drop_watches(&Matching::any());
+    }
+
+    pub(crate) fn certificates(&self) -> Versions {
+        *self
+            .inner
+            .certificates
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many watches are open.
     pub fn open_watches(&self) -> usize {
         self.inner.rig.open_watches()
@@ -100,14 +125,27 @@ impl ApiServer {
     }
 }
 
+/// Which admission plugins run beside those that are always on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Admission {
+    Default,
+    NodeRestriction,
+}
+
+enum Authorization {
+    By(Arc<dyn Authorizer>),
+    NodeAndRbac,
+}
+
 /// Builds an [`ApiServer`].
 pub struct Builder {
     clock: Option<ServerClock>,
     seed: Option<u64>,
-    authorizer: Arc<dyn Authorizer>,
+    authorization: Authorization,
     history: usize,
     bookmark_interval: Duration,
     watch_timeout: Option<Duration>,
+    certificates: Versions,
 }
 
 impl Default for Builder {
@@ -115,10 +153,11 @@ impl Default for Builder {
         Self {
             clock: None,
             seed: None,
-            authorizer: Arc::new(AllowAll),
+            authorization: Authorization::By(Arc::new(AllowAll)),
             history: DEFAULT_HISTORY,
             bookmark_interval: DEFAULT_BOOKMARK_INTERVAL,
             watch_timeout: Some(DEFAULT_WATCH_TIMEOUT),
+            certificates: Versions::default(),
         }
     }
 }
@@ -153,7 +192,16 @@ impl Builder {
     /// Who may do what; [`AllowAll`] without one.
     #[must_use]
     pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
-        self.authorizer = authorizer;
+        self.authorization = Authorization::By(authorizer);
+        self
+    }
+
+    /// Users may do what kubeadm's clusters let them: the authorizers Node and RBAC decide, over
+    /// the roles and bindings in the server, and the admission plugin NodeRestriction keeps
+    /// kubelets to their own node. The default roles for discovery and trust bundles are there.
+    #[must_use]
+    pub fn rbac(mut self) -> Self {
+        self.authorization = Authorization::NodeAndRbac;
         self
     }
 
@@ -181,26 +229,47 @@ impl Builder {
         self
     }
 
+    /// Under which versions PodCertificateRequests and ClusterTrustBundles are served; `v1` alone,
+    /// as in 1.37, if not set. [`ApiServer::serve_certificates`] changes it later.
+    #[must_use]
+    pub fn certificates(mut self, versions: Versions) -> Self {
+        self.certificates = versions;
+        self
+    }
+
     /// The server, with the namespaces `default` and `kube-system` in it.
     pub fn build(self) -> ApiServer {
         let random = match self.seed {
             Some(seed) => Randomness::from_seed(seed),
             None => Randomness::from_entropy(),
         };
+        let store = Arc::new(Store::new(self.history));
+        let (authorizer, admission): (Arc<dyn Authorizer>, _) = match self.authorization {
+            Authorization::By(authorizer) => (authorizer, Admission::Default),
+            Authorization::NodeAndRbac => (
+                Arc::new(NodeAndRbac::new(store.clone())),
+                Admission::NodeRestriction,
+            ),
+        };
         let server = ApiServer {
             inner: Arc::new(Inner {
-                store: Arc::new(Store::new(self.history)),
+                store,
                 clock: self.clock.unwrap_or_else(virtual_clock),
                 rig: Arc::new(Rig::default()),
                 random,
-                authorizer: self.authorizer,
+                authorizer,
+                admission,
                 counters: Counters::default(),
                 bookmark_interval: self.bookmark_interval,
                 watch_timeout: self.watch_timeout,
+                certificates: RwLock::new(self.certificates),
             }),
         };
         for name in ["default", "kube-system"] {
             server.seed_namespace(name);
+        }
+        if admission == Admission::NodeRestriction {
+            server.seed_roles();
         }
         server
     }
@@ -220,6 +289,18 @@ impl ApiServer {
             .store
             .put(kind, Key::new("", name), object, Expect::Absent);
         self.add_default_service_account(name);
+    }
+
+    fn seed_roles(&self) {
+        for (row, mut object) in rbac::defaults() {
+            let Some(kind) = KINDS.get(row) else {
+                continue;
+            };
+            self.fill_system_fields(&mut object);
+            let key = Key::new("", text(&object, &["metadata", "name"]));
+            // The store is empty: nothing can be in the way.
+            let _ = self.inner.store.put(kind, key, object, Expect::Absent);
+        }
     }
 }
 

@@ -68,12 +68,13 @@ impl ApiService {
         body: Bytes,
     ) -> Result<Response<ApiBody>, Failure> {
         let query = Query::parse(uri.query().unwrap_or_default())?;
-        let target = match route(method, uri.path(), &query)? {
+        let versions = self.server.certificates();
+        let target = match route(method, uri.path(), &query, versions)? {
             Route::Document(path) => {
                 if method != Method::GET {
                     return Err(Failure::no_such_page());
                 }
-                return discovery::document(&path, headers);
+                return discovery::document(&path, headers, versions);
             }
             Route::Resource(target) => target,
         };

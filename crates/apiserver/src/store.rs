@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::kinds::{KINDS, Kind};
 use crate::object::metadata_mut;
+use crate::versions;
 
 /// Where an object of a kind is found; the namespace is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -47,17 +48,40 @@ pub(crate) struct Stored {
     pub(crate) key: Key,
     pub(crate) revision: u64,
     pub(crate) value: Value,
-    /// The object as JSON: `kind` and `apiVersion` first, so that lists can leave them out.
-    pub(crate) bytes: Bytes,
+    /// The object as JSON in its table's own version: `kind` and `apiVersion` first, so that lists
+    /// can leave them out.
+    bytes: Bytes,
     /// Where in `bytes` the fields after `apiVersion` begin.
     fields: usize,
 }
 
 impl Stored {
+    /// The object as JSON, as this version of its resource shows it.
+    pub(crate) fn bytes(&self, kind: &Kind) -> Bytes {
+        if kind.is_native() {
+            return self.bytes.clone();
+        }
+        let mut bytes = Vec::with_capacity(self.size() + 64);
+        append_object(kind, &self.value, &mut bytes);
+        bytes.into()
+    }
+
     /// The object as an item of a typed list: without `kind` and `apiVersion`, as Go encodes it.
-    pub(crate) fn append_item(&self, out: &mut Vec<u8>) {
+    pub(crate) fn append_item(&self, kind: &Kind, out: &mut Vec<u8>) {
+        if kind.is_native() {
+            out.push(b'{');
+            out.extend_from_slice(self.bytes.get(self.fields..).unwrap_or_default());
+            return;
+        }
+        let mut bytes = Vec::with_capacity(self.size() + 64);
+        let fields = append_object(kind, &self.value, &mut bytes);
         out.push(b'{');
-        out.extend_from_slice(self.bytes.get(self.fields..).unwrap_or_default());
+        out.extend_from_slice(bytes.get(fields..).unwrap_or_default());
+    }
+
+    /// About how many bytes it takes as JSON.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
     }
 }
 
@@ -87,7 +111,8 @@ pub(crate) struct Change {
     pub(crate) object: Arc<Stored>,
     /// The object before the change.
     pub(crate) previous: Option<Arc<Stored>>,
-    /// The change as a line of a watch: made once, shared by all who see it as it is.
+    /// The change as a line of a watch in the table's own version: made once, shared by all who
+    /// see it as it is.
     pub(crate) frame: Bytes,
 }
 
@@ -339,7 +364,7 @@ impl Store {
 
     /// A receiver that changes whenever the kind does.
     pub(crate) fn subscribe(&self, kind: &Kind) -> Option<watch::Receiver<u64>> {
-        self.wake.get(kind.id).map(watch::Sender::subscribe)
+        self.wake.get(kind.table).map(watch::Sender::subscribe)
     }
 
     /// Forgets all history: a watch or continued list from before now answers `410 Expired`.
@@ -358,7 +383,7 @@ impl Store {
     }
 
     fn wake(&self, kind: &Kind, revision: u64) {
-        if let Some(sender) = self.wake.get(kind.id) {
+        if let Some(sender) = self.wake.get(kind.table) {
             sender.send_replace(revision);
         }
     }
@@ -372,11 +397,11 @@ impl Store {
 
 impl State {
     fn table(&self, kind: &Kind) -> Option<&Table> {
-        self.tables.get(kind.id)
+        self.tables.get(kind.table)
     }
 
     fn table_mut(&mut self, kind: &Kind) -> Option<&mut Table> {
-        self.tables.get_mut(kind.id)
+        self.tables.get_mut(kind.table)
     }
 }
 
@@ -428,7 +453,8 @@ fn encode(
     line.extend_from_slice(change.event_type().as_bytes());
     line.extend_from_slice(b"\",\"object\":");
     let begin = line.len();
-    let fields = begin + append_object(kind, &value, &mut line);
+    let native = KINDS.get(kind.table).unwrap_or(kind);
+    let fields = begin + append_object(native, &value, &mut line);
     let end = line.len();
     line.extend_from_slice(b"}\n");
     let frame = Bytes::from(line);
@@ -442,8 +468,8 @@ fn encode(
     (Arc::new(stored), frame)
 }
 
-/// Appends an object with `kind` and `apiVersion` first; returns the length of that beginning,
-/// comma included.
+/// Appends an object as this version shows it, with `kind` and `apiVersion` first; returns the
+/// length of that beginning, comma included.
 pub(crate) fn append_object(kind: &Kind, value: &Value, out: &mut Vec<u8>) -> usize {
     let begin = out.len();
     out.extend_from_slice(b"{\"kind\":\"");
@@ -461,7 +487,10 @@ pub(crate) fn append_object(kind: &Kind, value: &Value, out: &mut Vec<u8>) -> us
         separator = b",";
         append_json(field, out);
         out.push(b':');
-        append_json(value, out);
+        match (field.as_str(), versions::narrowed_spec(kind, value)) {
+            ("spec", Some(narrowed)) => append_json(&narrowed, out),
+            _ => append_json(value, out),
+        }
     }
     out.push(b'}');
     head

@@ -23,6 +23,7 @@ use crate::service::{ApiBody, json_response};
 use crate::status::Failure;
 use crate::store::{Key, Stored};
 use crate::user::User;
+use crate::versions;
 use crate::watch::{Representation, append_metadata};
 
 impl ApiServer {
@@ -39,23 +40,28 @@ impl ApiServer {
         match target.verb {
             Verb::Get => {
                 let object = self.existing(target)?;
-                Ok(object_response(StatusCode::OK, &object, accept))
+                Ok(object_response(target, StatusCode::OK, &object, accept))
             }
             Verb::List => self.list(target, query, accept),
             Verb::Watch => self.watch(user, target, query, accept),
             Verb::Create => {
                 let object =
                     self.create(user, target, query, parse_body(target, headers, body)?)?;
-                Ok(object_response(StatusCode::CREATED, &object, accept))
+                Ok(object_response(
+                    target,
+                    StatusCode::CREATED,
+                    &object,
+                    accept,
+                ))
             }
             Verb::Update => {
                 let object = parse_body(target, headers, body)?;
                 let (status, object) = self.replace(user, target, query, &object)?;
-                Ok(object_response(status, &object, accept))
+                Ok(object_response(target, status, &object, accept))
             }
             Verb::Patch => {
                 let object = self.patch(user, target, query, headers, body)?;
-                Ok(object_response(StatusCode::OK, &object, accept))
+                Ok(object_response(target, StatusCode::OK, &object, accept))
             }
             Verb::Delete => self.delete(target, query, body, accept),
             Verb::DeleteCollection => self.delete_collection(target, query, body),
@@ -109,6 +115,7 @@ fn parse_body(target: &Target, headers: &HeaderMap, body: &Bytes) -> Result<Valu
         ))
     })?;
     check_type(target, &object)?;
+    versions::known(target.kind, &mut object);
     normalize(&mut object);
     Ok(object)
 }
@@ -186,12 +193,13 @@ fn representation(headers: &HeaderMap) -> Result<Representation, Failure> {
 }
 
 fn object_response(
+    target: &Target,
     status: StatusCode,
     object: &Stored,
     representation: Representation,
 ) -> Response<ApiBody> {
     match representation {
-        Representation::Whole => json_response(status, object.bytes.clone()),
+        Representation::Whole => json_response(status, object.bytes(target.kind)),
         Representation::MetadataOnly => {
             let mut bytes = Vec::new();
             append_metadata(&object.value, &mut bytes);

@@ -159,7 +159,10 @@ impl Watch {
             (true, true) => ChangeKind::Modified,
             (true, false) => ChangeKind::Deleted,
         };
-        if self.representation == Representation::Whole && seen == change.kind {
+        if self.representation == Representation::Whole
+            && seen == change.kind
+            && self.kind.is_native()
+        {
             return Some(change.frame.clone());
         }
         if seen == ChangeKind::Deleted && change.kind != ChangeKind::Deleted {
@@ -184,7 +187,7 @@ impl Watch {
 
     fn line(&self, seen: ChangeKind, object: &Stored) -> Bytes {
         match self.representation {
-            Representation::Whole => event_line(seen, &object.bytes),
+            Representation::Whole => event_line(seen, &object.bytes(self.kind)),
             Representation::MetadataOnly => {
                 let mut bytes = Vec::new();
                 append_metadata(&object.value, &mut bytes);

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::Client;
 use libtest_mimic::{Arguments, Trial};
-use podcert_apiserver::ApiServer;
+use podcert_apiserver::{ApiServer, Versions};
 use podcert_cases::{ApiVersion, Case, Release, Server, Target, User, World};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
-    for api in [ApiVersion::V1] {
+    for api in [ApiVersion::V1, ApiVersion::V1beta1] {
         let target = Target {
             release: Release::V1_37,
             api,
@@ -39,7 +39,7 @@ fn run(case: &Case, target: Target) {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let server = Arc::new(Embedded::new());
+        let server = Arc::new(Embedded::new(target.api));
         let world = World::create(server, target, "case".into()).await;
         case.run(world).await;
     });
@@ -52,11 +52,15 @@ struct Embedded {
 }
 
 impl Embedded {
-    fn new() -> Self {
+    fn new(api: ApiVersion) -> Self {
         let begin = tokio::time::Instant::now();
         Self {
             api: ApiServer::builder()
                 .seed(1)
+                .certificates(match api {
+                    ApiVersion::V1 => Versions::V1,
+                    ApiVersion::V1beta1 => Versions::Both,
+                })
                 .clock(Arc::new(move || now(begin)))
                 .build(),
             begin,

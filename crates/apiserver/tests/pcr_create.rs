@@ -60,7 +60,10 @@ async fn a_proper_request_is_created_with_defaults_and_without_status() {
     object["spec"]["unverifiedUserAnnotations"] = json!({"example.com/a": "b"});
     let created = create(&object).await.expect("created");
     assert_eq!(created.spec.max_expiration_seconds, Some(86_400));
-    assert_eq!(created.status, None);
+    assert_eq!(
+        created.status,
+        Some(k8s_openapi::api::certificates::v1::PodCertificateRequestStatus::default())
+    );
     assert_eq!(created.metadata.generation, None);
     assert_eq!(
         created

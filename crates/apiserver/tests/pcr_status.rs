@@ -274,7 +274,10 @@ async fn a_plain_update_changes_metadata_but_no_status() {
         .await
         .expect("replaced");
     assert_eq!(after.metadata.labels, change.metadata.labels);
-    assert_eq!(after.status, None);
+    assert_eq!(
+        after.status,
+        Some(k8s_openapi::api::certificates::v1::PodCertificateRequestStatus::default())
+    );
 }
 
 /// Lets only `signer` sign, and for one domain only.

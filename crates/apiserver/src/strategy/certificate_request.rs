@@ -37,11 +37,35 @@ struct Spec {
     node_uid: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_expiration_seconds: Option<i32>,
+    /// Base64 of a SubjectPublicKeyInfo; v1beta1 only.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pkix_public_key: String,
+    /// Base64 of a signature; v1beta1 only.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    proof_of_possession: String,
     /// Base64 of DER.
-    #[serde(rename = "stubPKCS10Request", skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "stubPKCS10Request", with = "nullable")]
     stub_pkcs10_request: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unverified_user_annotations: BTreeMap<String, String>,
+}
+
+/// Bytes that Go shows as `null` when there are none: a slice without `omitempty`.
+mod nullable {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        match text {
+            "" => serializer.serialize_none(),
+            text => serializer.serialize_str(text),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<String, D::Error> {
+        Option::deserialize(deserializer).map(Option::unwrap_or_default)
+    }
 }
 
 /// Defaults of a new request.
@@ -50,6 +74,8 @@ pub(super) fn prepare_create(object: &mut Value) -> Result<(), Failure> {
     spec.max_expiration_seconds
         .get_or_insert(DEFAULT_MAX_EXPIRATION);
     encode(object, "spec", &spec);
+    // Never absent, as Go writes it.
+    encode(object, "status", &serde_json::json!({}));
     Ok(())
 }
 
@@ -107,7 +133,7 @@ pub(super) fn check_create(object: &Value) -> Vec<FieldError> {
             format!("must be in the range [{MIN_EXPIRATION}, {longest}]"),
         ));
     }
-    errors.extend(check_stub(&spec));
+    errors.extend(check_key(&spec));
     errors
 }
 
@@ -149,14 +175,75 @@ fn check_annotations(annotations: &BTreeMap<String, String>) -> Vec<FieldError> 
     errors
 }
 
-/// The key comes in a PKCS#10 request; v1 has no other place for it.
-fn check_stub(spec: &Spec) -> Vec<FieldError> {
-    if spec.stub_pkcs10_request.is_empty() {
-        return vec![FieldError::invalid_omitted(
+/// The key comes in a PKCS#10 request, or at v1beta1 bare with a proof.
+fn check_key(spec: &Spec) -> Vec<FieldError> {
+    match (
+        spec.stub_pkcs10_request.is_empty(),
+        spec.pkix_public_key.is_empty(),
+        spec.proof_of_possession.is_empty(),
+    ) {
+        (false, true, true) => check_stub(spec),
+        (true, false, false) => check_proof(spec),
+        _ => vec![FieldError::invalid_omitted(
             "spec",
             "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set",
-        )];
+        )],
     }
+}
+
+/// A bare key, and the pod's UID signed by it.
+fn check_proof(spec: &Spec) -> Vec<FieldError> {
+    let bytes = |base64: &str| STANDARD.decode(base64).unwrap_or_default();
+    let (key, proof) = (
+        bytes(&spec.pkix_public_key),
+        bytes(&spec.proof_of_possession),
+    );
+    for (field, bytes) in [(PKIX, &key), (PROOF, &proof)] {
+        if bytes.len() > STUB_LIMIT {
+            return vec![FieldError::too_long(field, STUB_LIMIT)];
+        }
+    }
+    let about_key = |shown: &str, why: &str| vec![FieldError::invalid(PKIX, shown, why)];
+    let Some(key) = certs::read_public_key(&key) else {
+        return about_key(
+            &spec.pkix_public_key,
+            "must be a valid PKIX-serialized public key",
+        );
+    };
+    match key.kind {
+        KeyKind::Ecdsa("P-256" | "P-384" | "P-521")
+        | KeyKind::Ed25519
+        | KeyKind::Rsa(3072 | 4096) => {}
+        // Upstream forgot P521 in this sentence.
+        KeyKind::Ecdsa(curve) => {
+            return about_key(
+                &format!("curve {curve}"),
+                "elliptic public keys must use curve P256 or P384",
+            );
+        }
+        KeyKind::Rsa(bits) => {
+            return about_key(
+                &format!("{bits}-bit modulus"),
+                "RSA keys must have modulus size 3072 or 4096",
+            );
+        }
+        KeyKind::Unknown => {
+            return about_key(
+                &spec.pkix_public_key,
+                "unknown public key type; supported types are Ed25519, ECDSA, and RSA",
+            );
+        }
+    }
+    if key.verifies_proof(spec.pod_uid.as_bytes(), &proof) {
+        return Vec::new();
+    }
+    vec![FieldError::invalid_omitted(
+        PROOF,
+        "could not verify proof-of-possession signature",
+    )]
+}
+
+fn check_stub(spec: &Spec) -> Vec<FieldError> {
     let der = STANDARD
         .decode(&spec.stub_pkcs10_request)
         .unwrap_or_default();
@@ -204,11 +291,13 @@ fn decode<T: Default + for<'a> Deserialize<'a>>(object: &Value, field: &str) -> 
         ))
     })?;
     if field == "spec"
-        && let Some(Value::String(stub)) = value.get("stubPKCS10Request")
-        && STANDARD.decode(stub).is_err()
+        && ["stubPKCS10Request", "pkixPublicKey", "proofOfPossession"]
+            .iter()
+            .filter_map(|bytes| value.get(bytes)?.as_str())
+            .any(|base64| STANDARD.decode(base64).is_err())
     {
         return Err(Failure::bad_request(
-            "PodCertificateRequest in version \"v1\" cannot be handled as a PodCertificateRequest: spec.stubPKCS10Request: illegal base64 data",
+            "PodCertificateRequest in version \"v1\" cannot be handled as a PodCertificateRequest: illegal base64 data",
         ));
     }
     Ok(decoded)
@@ -228,6 +317,8 @@ fn encode(object: &mut Value, field: &str, value: &impl Serialize) {
     }
 }
 
+const PKIX: &str = "spec.pkixPublicKey";
+const PROOF: &str = "spec.proofOfPossession";
 const STUB: &str = "spec.stubPKCS10Request";
 const STUB_LIMIT: usize = 10 * 1024;
 const UID_LIMIT: usize = 128;

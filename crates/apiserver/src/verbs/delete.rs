@@ -23,6 +23,7 @@ use crate::service::{ApiBody, json_response};
 use crate::status::{self, Failure};
 use crate::store::{Compacted, Expect, Key, Stale, Stored};
 use crate::verbs::rfc3339;
+use crate::versions;
 use crate::watch::Representation;
 
 /// `DeleteOptions`, as far as they matter here.
@@ -59,6 +60,7 @@ impl ApiServer {
                 Ok(json_response(StatusCode::OK, status.to_string()))
             }
             Outcome::Pending(object) | Outcome::Removed(object) => Ok(super::object_response(
+                target,
                 StatusCode::OK,
                 &object,
                 representation,
@@ -83,7 +85,7 @@ impl ApiServer {
         for object in &page.objects {
             match self.delete_object(target.kind, &object.key, &options) {
                 Ok(Outcome::Pending(object) | Outcome::Removed(object)) => {
-                    items.push(object.value.clone());
+                    items.push(versions::view(target.kind, &object.value));
                 }
                 // Someone else deleted it meanwhile: that is what was wanted.
                 Err(failure) if failure.code == 404 => {}

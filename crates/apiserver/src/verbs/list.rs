@@ -168,7 +168,7 @@ fn list_bytes(
             "meta.k8s.io/v1".to_owned(),
         ),
     };
-    let items: usize = page.objects.iter().map(|object| object.bytes.len()).sum();
+    let items: usize = page.objects.iter().map(|object| object.size()).sum();
     let mut bytes = Vec::with_capacity(items + 256);
     bytes.extend_from_slice(
         format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[")
@@ -179,7 +179,7 @@ fn list_bytes(
             bytes.push(b',');
         }
         match representation {
-            Representation::Whole => object.append_item(&mut bytes),
+            Representation::Whole => object.append_item(target.kind, &mut bytes),
             Representation::MetadataOnly => append_metadata(&object.value, &mut bytes),
         }
     }

@@ -15,6 +15,7 @@ use crate::server::ApiServer;
 use crate::status::Failure;
 use crate::store::Stored;
 use crate::user::User;
+use crate::versions;
 
 impl ApiServer {
     pub(super) fn patch(
@@ -27,9 +28,10 @@ impl ApiServer {
     ) -> Result<Arc<Stored>, Failure> {
         let patch = Patch::parse(super::media_type(headers), body)?;
         self.update(user, target, query, |old| {
-            let mut object = old.value.clone();
+            let mut object = versions::view(target.kind, &old.value);
             patch.apply(&mut object)?;
             super::check_type(target, &object)?;
+            versions::known(target.kind, &mut object);
             normalize(&mut object);
             check_identity(target, &object)?;
             Ok(object)

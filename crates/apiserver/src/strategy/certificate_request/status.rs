@@ -15,10 +15,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DEFAULT_MAX_EXPIRATION, STUB, Spec, decode, encode};
+use super::{DEFAULT_MAX_EXPIRATION, PKIX, STUB, Spec, decode, encode};
 use crate::certs::{self, Certificate, Depth};
 use crate::field::FieldError;
-use crate::object::as_map_mut;
 use crate::status::Failure;
 use crate::strategy::{Context, names};
 use crate::user::may_use_signer;
@@ -74,9 +73,6 @@ pub(in crate::strategy) fn shape(object: &mut Value) -> Result<(), Failure> {
     status.begin_refresh_at = status.begin_refresh_at.map(whole_seconds);
     // notBefore and notAfter are compared with the leaf first; a fraction is an error there.
     encode(object, "status", &status);
-    if status == Status::default() {
-        as_map_mut(object).remove("status");
-    }
     Ok(())
 }
 
@@ -273,18 +269,23 @@ fn check_issued(status: &Status, spec: &Spec, now: Timestamp) -> Result<(), Vec<
         ));
     };
     let mut errors = check_names(&leaf);
-    let requested = STANDARD
-        .decode(&spec.stub_pkcs10_request)
-        .ok()
-        .and_then(|der| certs::read_request(&der, Depth::KeyOnly));
-    let Some(requested) = requested else {
-        errors.push(FieldError::invalid_omitted(
-            STUB,
-            "must be a valid PKCS#10 CSR",
-        ));
-        return Err(errors);
+    let bytes = |base64: &str| STANDARD.decode(base64).unwrap_or_default();
+    let requested = if spec.stub_pkcs10_request.is_empty() {
+        certs::read_public_key(&bytes(&spec.pkix_public_key))
+            .ok_or((PKIX, "must be a valid PKIX-serialized public key"))
+    } else {
+        certs::read_request(&bytes(&spec.stub_pkcs10_request), Depth::KeyOnly)
+            .map(|request| request.key)
+            .ok_or((STUB, "must be a valid PKCS#10 CSR"))
     };
-    if requested.key != leaf.key {
+    let requested = match requested {
+        Ok(key) => key,
+        Err((field, why)) => {
+            errors.push(FieldError::invalid_omitted(field, why));
+            return Err(errors);
+        }
+    };
+    if requested != leaf.key {
         errors.extend(about_chain(
             "leaf certificate was not issued to the requested public key",
         ));
