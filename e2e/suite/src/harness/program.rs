@@ -1,0 +1,294 @@
+//! `podcert controller` as a process.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use podcert_resources::signers;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{CaPool, Metrics, PATIENCE, Stage};
+
+/// How the program is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// Its kubeconfig.
+    pub(crate) kubeconfig: PathBuf,
+    /// What it logs, one file for all starts.
+    pub(crate) log: PathBuf,
+    /// The signer service-dns, if enabled.
+    pub(crate) service_dns: Option<SignerSetup>,
+    /// The signer spiffe, if enabled; its trust domain is [`Setup::TRUST_DOMAIN`].
+    pub(crate) spiffe: Option<SignerSetup>,
+    /// Further flags.
+    pub(crate) flags: Vec<String>,
+    /// Further variables of its environment.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// A signer of the program.
+#[derive(Clone, Debug)]
+pub(crate) struct SignerSetup {
+    /// The signer's name.
+    pub(crate) name: String,
+    /// Its pool's file.
+    pub(crate) pool: PathBuf,
+}
+
+/// The program under way. Dropped, or when this process dies, it is killed.
+pub(crate) struct Program {
+    setup: Setup,
+    child: Child,
+    address: String,
+    http: Client<HttpConnector, Empty<bytes::Bytes>>,
+}
+
+impl Setup {
+    /// The trust domain of the signer spiffe.
+    pub(crate) const TRUST_DOMAIN: &str = "cluster.local";
+
+    /// Both signers on `stage`, with one pool; a service account's kubeconfig; and the program
+    /// that was built beside this one.
+    ///
+    /// # Errors
+    /// When the stage cannot be set.
+    pub(crate) async fn both(stage: &Stage, pool: &CaPool) -> Result<Self> {
+        let file = stage.folder.join("pool.json");
+        pool.write(&file)?;
+        let signer = |policy: &str| {
+            Some(SignerSetup {
+                name: stage.signer(policy),
+                pool: file.clone(),
+            })
+        };
+        Ok(Self {
+            program: beside_us()?,
+            kubeconfig: stage.controller_kubeconfig().await?,
+            log: stage.folder.join("controller.log"),
+            service_dns: signer("service-dns"),
+            spiffe: signer("spiffe"),
+            flags: Vec::new(),
+            environment: Vec::new(),
+        })
+    }
+
+    /// The command line.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            "--log-format=json".to_owned(),
+            "controller".to_owned(),
+            "--listen=127.0.0.1:0".to_owned(),
+            format!("--kubeconfig={}", self.kubeconfig.display()),
+        ];
+        for (policy, signer) in [("service-dns", &self.service_dns), ("spiffe", &self.spiffe)] {
+            let Some(signer) = signer else { continue };
+            arguments.push(format!("--enable-{policy}-signer=true"));
+            arguments.push(format!("--{policy}-ca-pool={}", signer.pool.display()));
+            let usual = [signers::SERVICE_DNS, signers::SPIFFE].contains(&signer.name.as_str());
+            if !usual {
+                arguments.push(format!("--{policy}-signer-name={}", signer.name));
+            }
+        }
+        if self.spiffe.is_some() {
+            arguments.push(format!("--spiffe-trust-domain={}", Self::TRUST_DOMAIN));
+        }
+        arguments.extend(self.flags.iter().cloned());
+        arguments
+    }
+}
+
+impl Program {
+    /// Starts the program and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends, or is not ready in time; with its log.
+    pub(crate) async fn start(setup: &Setup) -> Result<Self> {
+        let program = Self::spawn(setup).await?;
+        program.ready(PATIENCE).await?;
+        Ok(program)
+    }
+
+    /// Starts the program and waits until it can be asked.
+    ///
+    /// # Errors
+    /// When it ends; with its log.
+    pub(crate) async fn spawn(setup: &Setup) -> Result<Self> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&setup.log)
+            .with_context(|| format!("log {}", setup.log.display()))?;
+        let begin = log.metadata()?.len();
+        // setpriv becomes the program, which then dies with the thread that started it.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&setup.program)
+            .args(setup.arguments())
+            .envs(setup.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", setup.program.display()))?;
+        let mut program = Self {
+            setup: setup.clone(),
+            child,
+            address: String::new(),
+            http: Client::builder(TokioExecutor::new()).build_http(),
+        };
+        let started = Instant::now();
+        loop {
+            let said = fs::read_to_string(&setup.log)?;
+            let said = said.get(usize::try_from(begin)?..).unwrap_or_default();
+            if let Some(address) = said.lines().find_map(listens_on) {
+                program.address = address;
+                return Ok(program);
+            }
+            if let Some(status) = program.child.try_wait()? {
+                return Err(program.blame(anyhow!("the controller ended: {status}")));
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(program.blame(anyhow!("the controller listens nowhere")));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// When it is not after this long; with what is missing and its log.
+    pub(crate) async fn ready(&self, patience: Duration) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let (status, body) = self.get("/readyz").await?;
+            if status == 200 {
+                return Ok(());
+            }
+            if started.elapsed() > patience {
+                return Err(self.blame(anyhow!("the controller is not ready: {body}")));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What it counts.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(crate) async fn metrics(&self) -> Result<Metrics> {
+        let (_, text) = self.get("/metrics").await?;
+        Metrics::parse(&text)
+    }
+
+    async fn get(&self, path: &str) -> Result<(u16, String)> {
+        let url = format!("http://{}{path}", self.address).parse()?;
+        let answer = async {
+            let answer = self.http.get(url).await?;
+            let status = answer.status().as_u16();
+            let body = answer.into_body().collect().await?.to_bytes();
+            Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        };
+        let answer: Result<_> = timeout(PATIENCE, answer)
+            .await
+            .map_err(Into::into)
+            .flatten();
+        answer.map_err(|error| self.blame(error.context(format!("GET {path}"))))
+    }
+
+    /// Its process.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn pid(&self) -> Result<Pid> {
+        let pid = self
+            .child
+            .id()
+            .and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+        pid.context("the controller has ended")
+    }
+
+    /// Ends it as Kubernetes does: SIGTERM. It must end well.
+    ///
+    /// # Errors
+    /// When it does not; with its log.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        kill_process(self.pid()?, Signal::TERM)?;
+        match timeout(PATIENCE, self.child.wait()).await {
+            Ok(status) if status.as_ref().is_ok_and(std::process::ExitStatus::success) => Ok(()),
+            Ok(status) => Err(self.blame(anyhow!("the controller ended badly: {:?}", status?))),
+            Err(_) => Err(self.blame(anyhow!("the controller does not end"))),
+        }
+    }
+
+    /// Ends it without a word: SIGKILL.
+    ///
+    /// # Errors
+    /// When it had ended before; with its log.
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            return Err(self.blame(anyhow!("the controller ended by itself: {status}")));
+        }
+        Ok(self.child.kill().await?)
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// That it does not; with its log.
+    pub(crate) fn runs(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!(self.blame(anyhow!("the controller ended by itself: {status}"))),
+        }
+    }
+
+    /// An error with the end of the program's log.
+    pub(crate) fn blame(&self, error: anyhow::Error) -> anyhow::Error {
+        let log = fs::read_to_string(&self.setup.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines
+            .get(lines.len().saturating_sub(TAIL)..)
+            .unwrap_or_default();
+        let path = self.setup.log.display();
+        error.context(format!("end of {path}:\n{}\n", tail.join("\n")))
+    }
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The program that was built together with this one.
+fn beside_us() -> Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name("podcert");
+    if !Path::new(&program).exists() {
+        bail!("{} is not built", program.display());
+    }
+    Ok(program)
+}
+
+/// The address in the line that says where health is served.
+fn listens_on(line: &str) -> Option<String> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let address = line.pointer("/fields/address")?.as_str()?;
+    Some(address.to_owned())
+}
+
+/// Lines of the log that an error shows.
+const TAIL: usize = 25;

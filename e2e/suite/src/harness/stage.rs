@@ -1,0 +1,326 @@
+//! A place on a server: names of its own, users, and what a controller may do there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, ResourceExt as _};
+use podcert_cases::{Target, User};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant, sleep};
+
+use super::{Metrics, PATIENCE, Request, now};
+
+/// A place on a server.
+///
+/// Ended with [`Stage::close`]; a stage that is dropped leaves its objects behind, which do not
+/// disturb others.
+pub(crate) struct Stage {
+    /// The server's release, and the version requests are made in.
+    pub(crate) target: Target,
+    /// The name that everything of this stage bears.
+    pub(crate) name: String,
+    /// Calls as the administrator.
+    pub(crate) admin: Client,
+    /// For files: pools, kubeconfigs, logs. Gone with the stage, if nothing failed.
+    pub(crate) folder: PathBuf,
+    config: Config,
+    kubeconfig: Kubeconfig,
+}
+
+impl Stage {
+    /// Opens a stage named after `label` on the server of an administrator's kubeconfig.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be used.
+    pub(crate) async fn open(file: &Path, target: Target, label: &str) -> Result<Arc<Self>> {
+        let kubeconfig = Kubeconfig::read_from(file)
+            .with_context(|| format!("kubeconfig {}", file.display()))?;
+        let config =
+            Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default())
+                .await?;
+        let name = format!("{label}-{:x}", now().as_millisecond());
+        let folder = std::env::temp_dir().join(format!("podcert-e2e-{name}"));
+        fs::create_dir(&folder).with_context(|| format!("folder {}", folder.display()))?;
+        Ok(Arc::new(Self {
+            target,
+            name,
+            admin: Client::try_from(config.clone())?,
+            folder,
+            config,
+            kubeconfig,
+        }))
+    }
+
+    /// The signer of this stage for a policy: `service-dns` or `spiffe`.
+    pub(crate) fn signer(&self, policy: &str) -> String {
+        format!("{}/{policy}", self.signer_domain())
+    }
+
+    fn signer_domain(&self) -> String {
+        format!("{}.example", self.name)
+    }
+
+    /// The bundle that a signer's anchors are published in.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub(crate) async fn bundle(&self, policy: &str) -> Result<String> {
+        let name = format!("{}:primary-bundle", self.signer(policy).replace('/', ":"));
+        let bundle = self.bundles().get(&name).await?;
+        let text = bundle
+            .data
+            .pointer("/spec/trustBundle")
+            .and_then(Value::as_str);
+        Ok(text.context("a bundle without anchors")?.to_owned())
+    }
+
+    /// ClusterTrustBundles in the stage's API version.
+    pub(crate) fn bundles(&self) -> Api<DynamicObject> {
+        Api::all_with(self.admin.clone(), &self.resource("ClusterTrustBundle"))
+    }
+
+    /// PodCertificateRequests of a namespace, as `client` sees them.
+    pub(crate) fn requests(&self, client: Client, namespace: &str) -> Api<Request> {
+        Api::namespaced_with(client, namespace, &self.resource("PodCertificateRequest"))
+    }
+
+    /// PodCertificateRequests of all namespaces, other stages' among them.
+    pub(crate) fn all_requests(&self) -> Api<Request> {
+        Api::all_with(self.admin.clone(), &self.resource("PodCertificateRequest"))
+    }
+
+    /// What the API calls a kind of `certificates.k8s.io` here.
+    pub(crate) fn resource(&self, kind: &str) -> ApiResource {
+        let version = self.target.api.as_str();
+        ApiResource {
+            group: "certificates.k8s.io".into(),
+            version: version.into(),
+            api_version: format!("certificates.k8s.io/{version}"),
+            kind: kind.into(),
+            plural: format!("{}s", kind.to_lowercase()),
+        }
+    }
+
+    /// Calls as this user, played by impersonation.
+    ///
+    /// # Errors
+    /// When the configuration makes no client.
+    pub(crate) fn client(&self, user: &User) -> Result<Client> {
+        let mut config = self.config.clone();
+        if *user != User::admin() {
+            config.auth_info.impersonate = Some(user.name.clone());
+            config.auth_info.impersonate_groups = Some(user.groups.clone());
+        }
+        Ok(Client::try_from(config)?)
+    }
+
+    /// The name of an object of this stage that lives in no namespace, or of a namespace.
+    pub(crate) fn scoped(&self, name: &str) -> String {
+        format!("{}-{name}", self.name)
+    }
+
+    /// The label by which the stage finds its own again.
+    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([(LABEL.to_owned(), self.name.clone())])
+    }
+
+    /// Makes an object, with the label.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn create<K>(&self, api: &Api<K>, mut object: Value) -> Result<K>
+    where
+        K: Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize,
+    {
+        merge(&mut object, json!({"metadata": {"labels": self.labels()}}));
+        let what = object.to_string();
+        let object = serde_json::from_value(object)?;
+        api.create(&PostParams::default(), &object)
+            .await
+            .with_context(|| format!("cannot make {what}"))
+    }
+
+    /// The kubeconfig of a service account with the rights of meshtool's controller, over the
+    /// signers of this stage, and a token for a day.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn controller_kubeconfig(&self) -> Result<PathBuf> {
+        let namespace = self.scoped("controller");
+        self.create(
+            &Api::<Namespace>::all(self.admin.clone()),
+            json!({"metadata": {"name": namespace}}),
+        )
+        .await?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), &namespace);
+        self.create(&accounts, json!({"metadata": {"name": CONTROLLER}}))
+            .await?;
+        self.create(
+            &Api::<ClusterRole>::all(self.admin.clone()),
+            json!({"metadata": {"name": namespace}, "rules": self.meshtool_rules()}),
+        )
+        .await?;
+        self.create(
+            &Api::<ClusterRoleBinding>::all(self.admin.clone()),
+            json!({
+                "metadata": {"name": namespace},
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": namespace,
+                },
+                "subjects": [
+                    {"kind": "ServiceAccount", "namespace": namespace, "name": CONTROLLER},
+                ],
+            }),
+        )
+        .await?;
+        self.wait_for_rights(&User::service_account(&namespace, CONTROLLER))
+            .await?;
+
+        let wanted = serde_json::from_value::<TokenRequest>(
+            json!({"metadata": {}, "spec": {"audiences": [], "expirationSeconds": 86_400}}),
+        )?;
+        let token = accounts
+            .create_token_request(CONTROLLER, &PostParams::default(), &wanted)
+            .await?;
+        let token = token.status.context("no token")?.token;
+        let cluster = self.kubeconfig.clusters.first().context("no cluster")?;
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config",
+            "clusters": [cluster],
+            "users": [{"name": CONTROLLER, "user": {"token": token}}],
+            "contexts": [
+                {"name": "e2e", "context": {"cluster": cluster.name, "user": CONTROLLER}},
+            ],
+            "current-context": "e2e",
+        });
+        let path = self.folder.join("controller.kubeconfig");
+        fs::write(&path, config.to_string())?;
+        Ok(path)
+    }
+
+    /// The user that [`Self::controller_kubeconfig`] speaks for.
+    pub(crate) fn controller_user(&self) -> User {
+        User::service_account(&self.scoped("controller"), CONTROLLER)
+    }
+
+    /// What meshtool's manifests give its controller. No patch anywhere.
+    fn meshtool_rules(&self) -> Value {
+        json!([
+            {"apiGroups": [""], "resources": ["services", "pods"],
+             "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["certificates.k8s.io"], "resources": ["podcertificaterequests"],
+             "verbs": ["get", "list", "watch", "update"]},
+            {"apiGroups": ["certificates.k8s.io"], "resources": ["clustertrustbundles"],
+             "verbs": ["create", "get", "list", "watch", "update", "delete"]},
+            {"apiGroups": ["certificates.k8s.io"], "resources": ["podcertificaterequests/status"],
+             "verbs": ["update"]},
+            {"apiGroups": ["certificates.k8s.io"], "resources": ["signers"],
+             "resourceNames": [format!("{}/*", self.signer_domain())],
+             "verbs": ["sign", "attest"]},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+        ])
+    }
+
+    /// Waits until the server's authorizer has seen what was just granted.
+    async fn wait_for_rights(&self, user: &User) -> Result<()> {
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {
+                "user": user.name,
+                "groups": user.groups,
+                "resourceAttributes": {
+                    "group": "events.k8s.io", "resource": "events", "verb": "create",
+                    "namespace": "default",
+                },
+            },
+        });
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            let request = http::Request::post("/apis/authorization.k8s.io/v1/subjectaccessreviews")
+                .header("content-type", "application/json")
+                .body(review.to_string().into_bytes())?;
+            let answer: Value = self.admin.request(request).await?;
+            if answer["status"]["allowed"] == true {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        bail!("{} has no rights after {PATIENCE:?}", user.name)
+    }
+
+    /// What the API server counts.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(crate) async fn server_metrics(&self) -> Result<Metrics> {
+        let request = http::Request::get("/metrics").body(Vec::new())?;
+        Metrics::parse(&self.admin.request_text(request).await?)
+    }
+
+    /// Takes everything of the stage away. Namespaces end by and by.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn close(&self) -> Result<()> {
+        let mine = ListParams::default().labels(&format!("{LABEL}={}", self.name));
+        // Without a kubelet nobody else ends a pod.
+        let now = DeleteParams::default().grace_period(0);
+        let namespaces: Api<Namespace> = Api::all(self.admin.clone());
+        for namespace in namespaces.list(&mine).await? {
+            let namespace = namespace.name_any();
+            let pods: Api<Pod> = Api::namespaced(self.admin.clone(), &namespace);
+            pods.delete_collection(&now, &ListParams::default()).await?;
+            namespaces
+                .delete(&namespace, &DeleteParams::default())
+                .await?;
+        }
+        let nodes: Api<Node> = Api::all(self.admin.clone());
+        nodes.delete_collection(&now, &mine).await?;
+        let bindings: Api<ClusterRoleBinding> = Api::all(self.admin.clone());
+        bindings.delete_collection(&now, &mine).await?;
+        let roles: Api<ClusterRole> = Api::all(self.admin.clone());
+        roles.delete_collection(&now, &mine).await?;
+        for policy in ["service-dns", "spiffe"] {
+            let signer = format!("spec.signerName={}", self.signer(policy));
+            let published = ListParams::default().fields(&signer);
+            self.bundles().delete_collection(&now, &published).await?;
+        }
+        fs::remove_dir_all(&self.folder)?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage")
+            .field("target", &self.target)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts what is in `more` into `object`, deeply.
+pub(super) fn merge(object: &mut Value, more: Value) {
+    match (object, more) {
+        (Value::Object(object), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(object.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (object, more) => *object = more,
+    }
+}
+
+/// On everything a stage makes.
+const LABEL: &str = "e2e.podcert.example/stage";
+/// The controller's service account.
+const CONTROLLER: &str = "controller";
