@@ -97,13 +97,6 @@ impl Target {
             Part::Status => self.kind.plural_status,
         }
     }
-
-    pub(crate) fn subresource(&self) -> &'static str {
-        match self.part {
-            Part::Main => "",
-            Part::Status => "status",
-        }
-    }
 }
 
 /// What a path leads to.

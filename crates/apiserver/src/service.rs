@@ -19,11 +19,12 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use jiff::Timestamp;
 use tower::Service;
 
+use crate::authorization::Asked;
 use crate::discovery;
-use crate::request::{Query, Route, Target, route};
+use crate::request::{Query, Route, route};
 use crate::server::ApiServer;
 use crate::status::Failure;
-use crate::user::{Attributes, Permission, User};
+use crate::user::{Permission, User};
 
 /// A service that speaks for one user. Never fails; refusals are responses.
 #[derive(Clone, Debug)]
@@ -69,7 +70,13 @@ impl ApiService {
     ) -> Result<Response<ApiBody>, Failure> {
         let query = Query::parse(uri.query().unwrap_or_default())?;
         let versions = self.server.certificates();
-        let target = match route(method, uri.path(), &query, versions)? {
+        let asked = Asked::read(method, uri.path(), uri.query().unwrap_or_default());
+        let routed = route(method, uri.path(), &query, versions);
+        // Whether there is what is asked for is none of the business of who may not ask.
+        if !matches!(routed, Ok(Route::Resource(_))) {
+            self.authorize(&asked)?;
+        }
+        let target = match routed? {
             Route::Document(path) => {
                 if method != Method::GET {
                     return Err(Failure::no_such_page());
@@ -88,7 +95,7 @@ impl ApiService {
             .rig
             .strike(&server.inner.random, &target, &self.user)
             .await?;
-        self.authorize(&target)?;
+        self.authorize(&asked)?;
         let answered = server.serve(&self.user, &target, &query, headers, &body);
         match lose_reply {
             // The deed is done (or refused); the client does not get to know.
@@ -97,27 +104,15 @@ impl ApiService {
         }
     }
 
-    fn authorize(&self, target: &Target) -> Result<(), Failure> {
-        let attributes = Attributes {
-            verb: target.verb.as_str(),
-            group: target.kind.group,
-            resource: target.kind.plural,
-            subresource: target.subresource(),
-            namespace: &target.namespace,
-            name: &target.name,
-        };
-        match self
-            .server
-            .inner
-            .authorizer
-            .authorize(&self.user, &attributes)
-        {
+    fn authorize(&self, asked: &Asked) -> Result<(), Failure> {
+        let authorizer = &self.server.inner.authorizer;
+        let attributes = asked.attributes();
+        match authorizer.authorize(&self.user, &attributes) {
             Permission::Allowed => Ok(()),
-            Permission::Denied => Err(Failure::forbidden(
-                target.kind,
-                &target.name,
-                &denial(&self.user, target),
-            )),
+            Permission::Denied => {
+                let reason = authorizer.reason(&self.user, &attributes);
+                Err(asked.forbidden(&self.user, &reason))
+            }
         }
     }
 }
@@ -251,21 +246,6 @@ where
             "cannot read the body: {error}"
         ))),
     }
-}
-
-fn denial(user: &User, target: &Target) -> String {
-    let place = if target.namespace.is_empty() {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace {:?}", target.namespace)
-    };
-    format!(
-        "User {:?} cannot {} resource {:?} in API group {:?} {place}",
-        user.name,
-        target.verb,
-        target.resource(),
-        target.kind.group,
-    )
 }
 
 fn http_date(now: Timestamp) -> Option<HeaderValue> {

@@ -122,6 +122,28 @@ impl Failure {
         Self::new(403, "Forbidden", message).with_details(resource_details(kind, name))
     }
 
+    /// As [`Failure::forbidden`] for what need not be served; without a resource, of a path.
+    pub(crate) fn forbidden_resource(group: &str, resource: &str, name: &str, why: &str) -> Self {
+        let mut subject = resource.to_owned();
+        if !group.is_empty() {
+            subject = format!("{subject}.{group}");
+        }
+        if !name.is_empty() {
+            subject = format!("{subject} {name:?}");
+        }
+        if !subject.is_empty() {
+            subject.push_str(" is ");
+        }
+        let mut details = serde_json::Map::new();
+        for (field, value) in [("name", name), ("group", group), ("kind", resource)] {
+            if !value.is_empty() {
+                details.insert(field.into(), value.into());
+            }
+        }
+        Self::new(403, "Forbidden", format!("{subject}forbidden: {why}"))
+            .with_details(details.into())
+    }
+
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(
             405,

@@ -31,6 +31,15 @@ impl User {
         }
     }
 
+    /// Who calls without a credential: `system:anonymous` in `system:unauthenticated`.
+    pub fn anonymous() -> Self {
+        Self {
+            name: "system:anonymous".into(),
+            groups: vec!["system:unauthenticated".into()],
+            ..Self::default()
+        }
+    }
+
     /// The administrator kubeadm makes: a member of `system:masters`.
     pub fn admin() -> Self {
         let mut user = Self::new("kubernetes-admin");
@@ -72,6 +81,11 @@ pub struct Attributes<'a> {
     pub namespace: &'a str,
     /// The object's name, or empty. For `signers` the signer name, or `<domain>/*`.
     pub name: &'a str,
+    /// The path of a request for no resource, for example `/version`; else empty, as all the
+    /// others are here.
+    pub path: &'a str,
+    /// What the field selector of a list, watch or deletecollection demands to be equal.
+    pub fields: &'a [(String, String)],
 }
 
 /// Whether a user may do what they ask.
@@ -87,6 +101,12 @@ pub enum Permission {
 pub trait Authorizer: fmt::Debug + Send + Sync {
     /// Whether `user` may do this.
     fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> Permission;
+
+    /// What a refused user is told beside what they asked for; asked after a denial alone.
+    fn reason(&self, user: &User, attributes: &Attributes<'_>) -> String {
+        let _ = (user, attributes);
+        String::new()
+    }
 }
 
 /// Allows everything: the default.
@@ -115,6 +135,8 @@ pub(crate) fn may_use_signer(
             subresource: "",
             namespace: "",
             name,
+            path: "",
+            fields: &[],
         };
         authorizer.authorize(user, &attributes) == Permission::Allowed
     };

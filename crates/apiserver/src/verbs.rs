@@ -16,9 +16,10 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
+use crate::node::restriction::{self, Operation};
 use crate::object::{metadata_mut, normalize};
 use crate::request::{Query, Target, Verb};
-use crate::server::ApiServer;
+use crate::server::{Admission, ApiServer};
 use crate::service::{ApiBody, json_response};
 use crate::status::Failure;
 use crate::store::{Key, Stored};
@@ -63,8 +64,31 @@ impl ApiServer {
                 let object = self.patch(user, target, query, headers, body)?;
                 Ok(object_response(target, StatusCode::OK, &object, accept))
             }
-            Verb::Delete => self.delete(target, query, body, accept),
+            Verb::Delete => {
+                self.restrict(user, target, Operation::Delete)?;
+                self.delete(target, query, body, accept)
+            }
             Verb::DeleteCollection => self.delete_collection(target, query, body),
+        }
+    }
+
+    /// What NodeRestriction says to a write, where it is on.
+    fn restrict(
+        &self,
+        user: &User,
+        target: &Target,
+        operation: Operation<'_>,
+    ) -> Result<(), Failure> {
+        let inner = &self.inner;
+        match inner.admission {
+            Admission::Default => Ok(()),
+            Admission::NodeRestriction => restriction::admit(
+                &inner.store,
+                inner.authorizer.as_ref(),
+                user,
+                target,
+                operation,
+            ),
         }
     }
 

@@ -56,6 +56,7 @@ impl Embedded {
         let begin = tokio::time::Instant::now();
         Self {
             api: ApiServer::builder()
+                .rbac()
                 .seed(1)
                 .certificates(match api {
                     ApiVersion::V1 => Versions::V1,
@@ -77,6 +78,9 @@ fn now(begin: tokio::time::Instant) -> Timestamp {
 impl Server for Embedded {
     fn client(&self, user: &User) -> Client {
         let mut embedded = podcert_apiserver::User::new(&user.name);
+        if user.groups.iter().any(|group| group == UNAUTHENTICATED) {
+            embedded.groups.clear();
+        }
         embedded.groups.splice(0..0, user.groups.iter().cloned());
         Client::new(self.api.as_user(embedded), "default")
     }
@@ -89,3 +93,5 @@ impl Server for Embedded {
         self.api.faults().compact();
     }
 }
+
+const UNAUTHENTICATED: &str = "system:unauthenticated";

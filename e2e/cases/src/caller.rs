@@ -46,6 +46,11 @@ impl Caller {
         self.send(Method::GET, path, None, "application/json").await
     }
 
+    /// GET that accepts `media`.
+    pub async fn get_as(&self, path: &str, media: &str) -> Answer {
+        self.exchange(Method::GET, path, None, "", media).await
+    }
+
     /// POST of JSON.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(
@@ -85,6 +90,13 @@ impl Caller {
             .await
     }
 
+    /// DELETE with these options.
+    pub async fn delete_with(&self, path: &str, options: &Value) -> Answer {
+        let body = Some(options.to_string());
+        self.send(Method::DELETE, path, body, "application/json")
+            .await
+    }
+
     /// Any request.
     ///
     /// # Panics
@@ -96,12 +108,24 @@ impl Caller {
         body: Option<String>,
         media: &str,
     ) -> Answer {
+        self.exchange(method, path, body, media, "application/json")
+            .await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+        media: &str,
+        accept: &str,
+    ) -> Answer {
         let line = format!("{method} {path}");
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("content-type", media)
-            .header("accept", "application/json")
+            .header("accept", accept)
             .body(Body::from(body.unwrap_or_default().into_bytes()))
             .expect("a path of ours");
         let response = self

@@ -18,9 +18,11 @@
     reason = "a panic is how a case reports"
 )]
 
+mod access;
 mod caller;
 mod discovery;
 pub mod material;
+mod rights;
 mod world;
 
 use std::fmt;
@@ -83,6 +85,7 @@ impl fmt::Debug for Case {
 /// Every case, in the order of their subjects.
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
+    cases.extend(access::cases());
     cases.extend(discovery::cases());
     cases
 }

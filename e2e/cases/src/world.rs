@@ -58,7 +58,8 @@ pub struct Target {
 pub struct User {
     /// The user's name.
     pub name: String,
-    /// Groups, `system:authenticated` left out: the server adds it.
+    /// Groups, `system:authenticated` left out: the server adds it unless there is
+    /// `system:unauthenticated`.
     pub groups: Vec<String>,
 }
 
@@ -107,6 +108,14 @@ impl User {
         Self {
             name: name.into(),
             groups: Vec::new(),
+        }
+    }
+
+    /// Who calls without a credential.
+    pub fn anonymous() -> Self {
+        Self {
+            name: "system:anonymous".into(),
+            groups: vec!["system:unauthenticated".into()],
         }
     }
 

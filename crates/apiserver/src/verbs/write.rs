@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::field::FieldError;
 use crate::kinds::{self, Feature, KINDS, Kind, Rules};
+use crate::node::restriction::Operation;
 use crate::object::{as_map_mut, at, map_mut, metadata_mut, text};
 use crate::request::{DryRun, Part, Query, Target};
 use crate::server::ApiServer;
@@ -41,7 +42,12 @@ impl ApiServer {
         } else {
             1
         };
-        let mut name = String::new();
+        let mut name = text(&object, &["metadata", "name"]).to_owned();
+        // Admission comes before a name is made up: it calls the object by the prefix.
+        let wanted = if generates { &generate_name } else { &name };
+        self.check_namespace(target, wanted)?;
+        self.admit(kind, &object, wanted)?;
+        self.restrict(user, target, Operation::Create(&object))?;
         for _ in 0..attempts {
             let mut object = object.clone();
             if generates {
@@ -49,8 +55,6 @@ impl ApiServer {
                 metadata_mut(&mut object).insert("name".into(), generated.into());
             }
             text(&object, &["metadata", "name"]).clone_into(&mut name);
-            self.check_namespace(target, &name)?;
-            self.admit(kind, &object, &name)?;
             self.fill_system_fields(&mut object);
             strategy::prepare_create(kind, &mut object)?;
             if kind.rules == Rules::Service {
@@ -130,6 +134,11 @@ impl ApiServer {
             let old = self.existing(target)?;
             let mut new = make(&old)?;
             set_name(target, &mut new);
+            let operation = Operation::Update {
+                old: &old.value,
+                new: &new,
+            };
+            self.restrict(user, target, operation)?;
             check_preconditions(target, &new, &old)?;
             let object = strategy::prepare_update(kind, target.part, new, &old.value)?;
             strategy::check_update(kind, target.part, &object, &old.value, &self.context(user))?;
