@@ -1,14 +1,20 @@
 //! podcert against real Kubernetes API servers. `cargo xtask e2e` builds and starts it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
-use podcert_cases::{ApiVersion, Release, Target};
+use clap::{Parser, Subcommand};
+use podcert_cases::Release;
 
 mod cases;
+#[allow(dead_code, reason = "the steps that use it come one by one")]
+mod cluster;
+#[allow(dead_code, reason = "the checks that use it come one by one")]
+mod harness;
 mod real;
+mod release;
 
 /// podcert against real Kubernetes API servers.
 #[derive(Debug, Parser)]
@@ -22,6 +28,20 @@ struct Cli {
 enum Command {
     /// Run the behaviour cases against a server that is already there
     Cases(CasesArgs),
+    /// Start, end and show real control planes on this machine
+    #[command(subcommand)]
+    Cluster(cluster::command::Command),
+    /// Hold a cluster for `cluster up`
+    #[command(hide = true)]
+    Supervise(cluster::command::SuperviseArgs),
+    /// Become a part of a cluster, to end with the process that started it
+    #[command(hide = true)]
+    Part {
+        parent: i32,
+        program: OsString,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -33,45 +53,21 @@ struct CasesArgs {
     #[arg(long, value_name = "URL")]
     etcd: String,
     /// The server's release
-    #[arg(long, value_enum)]
-    kubernetes: Kubernetes,
+    #[arg(long, value_name = "RELEASE", value_parser = release::release())]
+    kubernetes: Release,
     /// Only cases whose name contains this
     filter: Option<String>,
 }
 
-/// A release that podcert is checked against.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kubernetes {
-    /// v1beta1 with public key and proof of possession
-    #[value(name = "1.35")]
-    V1_35,
-    /// v1beta1 with a CSR
-    #[value(name = "1.36")]
-    V1_36,
-    /// v1, and v1beta1 on request
-    #[value(name = "1.37")]
-    V1_37,
-}
-
-impl Kubernetes {
-    /// The release and the API versions it serves here.
-    fn targets(self) -> Vec<Target> {
-        let target = |release, api| Target { release, api };
-        match self {
-            Self::V1_35 => vec![target(Release::V1_35, ApiVersion::V1beta1)],
-            Self::V1_36 => vec![target(Release::V1_36, ApiVersion::V1beta1)],
-            Self::V1_37 => vec![
-                target(Release::V1_37, ApiVersion::V1),
-                target(Release::V1_37, ApiVersion::V1beta1),
-            ],
-        }
-    }
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Cases(args) => run_cases(args).await,
+        // On the main thread, which lives as long as the process.
+        Command::Part {
+            parent,
+            program,
+            args,
+        } => Err(cluster::process::turn_into(parent, &program, &args)),
+        command => run(command),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -83,10 +79,21 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Whether what was asked for is green.
+#[tokio::main(flavor = "current_thread")]
+async fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Cases(args) => run_cases(args).await,
+        Command::Cluster(command) => command.run().await.map(|()| true),
+        Command::Supervise(args) => args.run().await.map(|()| true),
+        Command::Part { .. } => Ok(false),
+    }
+}
+
 async fn run_cases(args: CasesArgs) -> Result<bool> {
     let server = real::Real::connect(&args.kubeconfig, &args.etcd).await?;
     let mut green = true;
-    for target in args.kubernetes.targets() {
+    for target in release::targets(args.kubernetes) {
         let tally = cases::run(server.clone(), target, args.filter.as_deref()).await;
         green &= tally.failed == 0;
     }

@@ -1,0 +1,363 @@
+//! `podcert-e2e cluster up|down|status|kubeconfig`.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Subcommand, ValueEnum};
+use podcert_cases::Release;
+use serde_json::json;
+
+use super::folders::{Claim, Folder, Name};
+use super::parts::Parts;
+use super::process::Signal;
+use super::progress::Progress;
+use super::supervisor::{self, Ready, Record, Started, State};
+use super::{CertificatesApi, supervisor::RunningPart};
+use crate::release::release;
+
+/// What to do with a cluster.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build what is not built yet and start a cluster that stays until `down`
+    Up {
+        #[command(flatten)]
+        which: Which,
+        /// Serve what the release serves by default: on 1.37, certificates.k8s.io/v1 alone
+        #[arg(long)]
+        stock: bool,
+        #[command(flatten)]
+        output: OutputArg,
+    },
+    /// End a cluster and remove everything of it
+    Down {
+        #[command(flatten)]
+        which: Which,
+        /// Every cluster that `up` started
+        #[arg(long, conflicts_with_all = ["kubernetes", "name"])]
+        all: bool,
+    },
+    /// Say how each cluster is
+    Status {
+        #[command(flatten)]
+        output: OutputArg,
+    },
+    /// Print the path of an administrator's kubeconfig
+    Kubeconfig {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        output: OutputArg,
+    },
+}
+
+/// Which cluster.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// Its release; `up` takes 1.37 without, the others the one cluster there is
+    #[arg(long, value_name = "RELEASE", value_parser = release())]
+    kubernetes: Option<Release>,
+    /// Its name, if it is to be another than its release
+    #[arg(long, value_parser = Name::parse)]
+    name: Option<Name>,
+}
+
+/// How to print.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OutputArg {
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// What the hidden command `supervise` is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SuperviseArgs {
+    #[arg(long, value_parser = Name::parse)]
+    name: Name,
+    #[arg(long, value_parser = release())]
+    kubernetes: Release,
+    #[arg(long)]
+    stock: bool,
+}
+
+impl SuperviseArgs {
+    /// Holds the cluster until it is to end.
+    pub(crate) async fn run(&self) -> Result<()> {
+        supervisor::supervise(&self.name, self.kubernetes, api(self.stock)).await
+    }
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) async fn run(&self) -> Result<()> {
+        match self {
+            Self::Up {
+                which,
+                stock,
+                output,
+            } => up(which, api(*stock), output.output).await,
+            Self::Down { which, all } => {
+                let names = if *all {
+                    Name::all()?
+                } else {
+                    vec![which.one()?]
+                };
+                if names.is_empty() {
+                    print("no cluster is up");
+                }
+                for name in names {
+                    down(&name).await?;
+                }
+                Ok(())
+            }
+            Self::Status { output } => status(output.output),
+            Self::Kubeconfig { which, output } => kubeconfig(&which.one()?, output.output),
+        }
+    }
+}
+
+impl Which {
+    /// The name of the cluster that is meant, where only one can be.
+    fn one(&self) -> Result<Name> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        if let Some(release) = self.kubernetes {
+            return Ok(Name::of_release(release));
+        }
+        let mut all = Name::all()?;
+        match (all.pop(), all.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (None, _) => bail!("no cluster is up: `cargo xtask cluster up` starts one"),
+            (Some(last), false) => {
+                let mut names = String::new();
+                for name in all {
+                    let _ = write!(names, "{name}, ");
+                }
+                bail!("there are several clusters, say which with --name: {names}{last}")
+            }
+        }
+    }
+}
+
+async fn up(which: &Which, api: CertificatesApi, output: Output) -> Result<()> {
+    let began = Instant::now();
+    let release = which.kubernetes.unwrap_or(Release::V1_37);
+    let name = which
+        .name
+        .clone()
+        .unwrap_or_else(|| Name::of_release(release));
+    if let Some(there) = Record::read(&Folder::of(&name)?)? {
+        let same = there.kubernetes == release.as_str() && there.certificates_api == api;
+        match there.state() {
+            State::Dead => {}
+            State::Running if same => {
+                return show_up(&there, "is up already", output);
+            }
+            State::Running => bail!(
+                "the cluster {name} is up with other options ({}): end it with `{}`, or give this \
+                 one another name with --name",
+                describe(&there),
+                down_command(&there)
+            ),
+            State::Starting => bail!("the cluster {name} is being started"),
+            State::Broken(parts) => bail!(
+                "the cluster {name} is broken ({} ended): end it with `{}`",
+                parts.join(", "),
+                down_command(&there)
+            ),
+        }
+    }
+    let progress = Progress::to_stderr();
+    Parts::build(release, &progress).await?;
+    let record = Started::start(&name, release, api)?.kept(&progress)?;
+    let how = format!("is up after {:.0?}", rounded(began.elapsed()));
+    show_up(&record, &how, output)
+}
+
+/// To whole seconds, at least one.
+fn rounded(time: Duration) -> Duration {
+    Duration::from_secs((time.as_millis() as u64).div_ceil(1000).max(1))
+}
+
+async fn down(name: &Name) -> Result<()> {
+    let folder = Folder::of(name)?;
+    let Some(record) = Record::read(&folder)? else {
+        // A folder without a record: nothing was started, or all of it was ended long ago.
+        if Claim::take(name)?.is_none() {
+            bail!("the cluster {name} is just being started or ended: try again");
+        }
+        if !folder.root().exists() {
+            bail!("there is no cluster {name}: `cargo xtask cluster status` lists those there are");
+        }
+        supervisor::remove(&folder).await?;
+        print(&format!("removed what was left of the cluster {name}"));
+        return Ok(());
+    };
+    let ran = record.supervisor.signal(Signal::TERM)?;
+    if ran && !gone(&record, GRACE).await {
+        record.supervisor.signal(Signal::KILL)?;
+        if !gone(&record, GRACE).await {
+            bail!(
+                "process {} does not end, the supervisor of the cluster {name}",
+                record.supervisor.pid
+            );
+        }
+    }
+    supervisor::remove(&folder).await?;
+    print(&if ran {
+        format!("the cluster {name} is down")
+    } else {
+        format!("the cluster {name} was dead already; what it left is removed")
+    });
+    Ok(())
+}
+
+/// Waits until nothing of the cluster runs.
+async fn gone(record: &Record, patience: Duration) -> bool {
+    let parts: &[RunningPart] = record.ready.as_ref().map_or(&[], |ready| &ready.parts);
+    let deadline = Instant::now() + patience;
+    loop {
+        let any = record.supervisor.is_alive() || parts.iter().any(|part| part.process.is_alive());
+        if !any {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn status(output: Output) -> Result<()> {
+    let mut records = Vec::new();
+    for name in Name::all()? {
+        records.extend(Record::read(&Folder::of(&name)?)?);
+    }
+    if output == Output::Json {
+        let all: Vec<_> = records
+            .iter()
+            .map(|record| json!({"state": record.state(), "cluster": record}))
+            .collect();
+        return print_json(&json!(all));
+    }
+    if records.is_empty() {
+        print("no cluster is up");
+    }
+    for record in records {
+        let state = match record.state() {
+            State::Running => "running".to_owned(),
+            State::Starting => "starting".to_owned(),
+            State::Broken(parts) => format!("broken: {} ended", parts.join(", ")),
+            State::Dead => format!("dead; `{}` removes it", down_command(&record)),
+        };
+        print(&format!("{}: {state} ({})", record.name, describe(&record)));
+        if let Some(ready) = &record.ready {
+            print(&details(ready));
+        }
+    }
+    Ok(())
+}
+
+fn kubeconfig(name: &Name, output: Output) -> Result<()> {
+    let record = Record::read(&Folder::of(name)?)?;
+    let record = record.with_context(|| format!("there is no cluster {name}"))?;
+    if record.state() == State::Dead {
+        bail!("the cluster {name} is dead: `cargo xtask cluster up` starts it anew");
+    }
+    let ready = record
+        .ready
+        .with_context(|| format!("the cluster {name} is still being started"))?;
+    match output {
+        Output::Text => print(&ready.kubeconfig.display().to_string()),
+        Output::Json => print_json(&json!({
+            "kubeconfig": ready.kubeconfig,
+            "server": ready.server,
+            "kubectl": ready.programs.join("kubectl"),
+        }))?,
+    }
+    Ok(())
+}
+
+fn show_up(record: &Record, how: &str, output: Output) -> Result<()> {
+    if output == Output::Json {
+        return print_json(&json!({"state": record.state(), "cluster": record}));
+    }
+    print(&format!(
+        "the cluster {} {how} ({})",
+        record.name,
+        describe(record)
+    ));
+    if let Some(ready) = &record.ready {
+        print(&details(ready));
+        print("use it:");
+        print(&format!(
+            "  export KUBECONFIG={} PATH={}:$PATH",
+            ready.kubeconfig.display(),
+            ready.programs.display()
+        ));
+        print("end it:");
+        print(&format!("  {}", down_command(record)));
+    }
+    Ok(())
+}
+
+fn describe(record: &Record) -> String {
+    let version = match &record.ready {
+        Some(ready) => ready.version.clone(),
+        None => record.kubernetes.clone(),
+    };
+    let served = match (record.certificates_api, record.kubernetes.as_str()) {
+        (_, "1.35" | "1.36") => "v1beta1",
+        (CertificatesApi::Stock, _) => "v1",
+        (CertificatesApi::All, _) => "v1 and v1beta1",
+    };
+    format!("Kubernetes {version}, certificates.k8s.io {served}")
+}
+
+fn details(ready: &Ready) -> String {
+    format!(
+        "  API server  {}\n  etcd        {}\n  kubeconfig  {}\n  programs    {}\n  logs        {}",
+        ready.server,
+        ready.etcd,
+        ready.kubeconfig.display(),
+        ready.programs.display(),
+        ready.logs.display()
+    )
+}
+
+fn down_command(record: &Record) -> String {
+    format!("cargo xtask cluster down --name {}", record.name)
+}
+
+fn api(stock: bool) -> CertificatesApi {
+    if stock {
+        CertificatesApi::Stock
+    } else {
+        CertificatesApi::All
+    }
+}
+
+fn print(line: &str) {
+    // Nobody reads any more: nothing is lost.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn print_json(value: &serde_json::Value) -> Result<()> {
+    print(&serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// How long the end of a cluster may take.
+const GRACE: Duration = Duration::from_secs(30);

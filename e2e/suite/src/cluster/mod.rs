@@ -1,0 +1,426 @@
+//! A real Kubernetes control plane on this machine, without containers.
+//!
+//! [`parts`] says what it is made of and where each part's Go module is, [`build`] builds the parts
+//! with `go build` into a cache outside the checkout, [`pki`] makes its keys and certificates,
+//! [`flags`] the command line of each part, [`process`] runs one part so that it ends with whoever
+//! started it, and this file puts them together: a [`Cluster`] in one folder ([`folders`]) with its
+//! logs in one place. [`supervisor`] holds a cluster for `podcert-e2e cluster up|down|status`; the
+//! e2e runs hold theirs in process.
+//!
+//! Everything binds [`Network::LOCAL`]. A node (kubelet, containerd) needs an address that pods can
+//! reach: it becomes another [`Network`], whose addresses already go into the serving certificate
+//! and the flags.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use http::Request;
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use podcert_cases::Release;
+use tokio::time::{Instant, sleep};
+
+mod build;
+pub(crate) mod command;
+mod flags;
+mod folders;
+mod parts;
+mod pki;
+mod ports;
+pub(crate) mod process;
+pub(crate) mod progress;
+mod supervisor;
+
+pub(crate) use self::flags::CertificatesApi;
+pub(crate) use self::folders::Claim;
+use self::folders::Folder;
+use self::parts::{Part, Parts};
+use self::ports::Ports;
+use self::process::Process;
+use self::progress::Progress;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// The release of every part but etcd.
+    pub(crate) release: Release,
+    /// Which versions of `certificates.k8s.io` the server serves.
+    pub(crate) api: CertificatesApi,
+    /// Who is told how far it is.
+    pub(crate) progress: Progress,
+}
+
+impl Options {
+    /// A server of this release that serves every version of `certificates.k8s.io` it knows.
+    pub(crate) fn new(release: Release, progress: Progress) -> Self {
+        Self {
+            release,
+            api: CertificatesApi::All,
+            progress,
+        }
+    }
+
+    /// The same, serving what the release serves by default where that is enough to issue: v1
+    /// alone on 1.37. Earlier releases serve v1beta1 all the same.
+    #[must_use]
+    pub(crate) fn stock(mut self) -> Self {
+        self.api = CertificatesApi::Stock;
+        self
+    }
+}
+
+/// Which addresses a cluster listens on and tells others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Network {
+    /// Where the API server listens.
+    pub(crate) bind: IpAddr,
+    /// The API server's address as it tells others.
+    pub(crate) advertise: IpAddr,
+}
+
+impl Network {
+    /// All on this machine: no node, no pods.
+    pub(crate) const LOCAL: Self = Self {
+        bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        advertise: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+}
+
+/// A running control plane. Dropping it kills every part; so does the end of this process, however
+/// it ends.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    options: Options,
+    claim: Claim,
+    ports: Ports,
+    network: Network,
+    running: Mutex<Running>,
+}
+
+/// What changes while it runs.
+#[derive(Debug)]
+struct Running {
+    release: Release,
+    parts: Parts,
+    etcd: Arc<Process>,
+    apiserver: Option<Arc<Process>>,
+    controllers: Option<Arc<Process>>,
+}
+
+impl Cluster {
+    /// Builds what is not built yet and starts a cluster for this process alone, in a folder that
+    /// no other run uses.
+    pub(crate) async fn start(options: &Options) -> Result<Self> {
+        let claim = Claim::for_a_run(options.release)?;
+        claim.folder().create()?;
+        Self::start_in(claim, options).await
+    }
+
+    /// The same, in a folder that the caller has claimed and created.
+    pub(crate) async fn start_in(claim: Claim, options: &Options) -> Result<Self> {
+        let parts = Parts::build(options.release, &options.progress).await?;
+        let progress = &options.progress;
+        let folder = claim.folder();
+        folder.link(&parts)?;
+        let network = Network::LOCAL;
+        let ports = Ports::reserve(claim.locks())?;
+        pki::write(folder, network, ports.apiserver())?;
+
+        progress.begin(format!("starting etcd {}", parts.version(Part::Etcd)));
+        let etcd = Process::spawn(
+            Part::Etcd.name(),
+            parts.program(Part::Etcd),
+            &flags::etcd(folder, &ports),
+            &folder.log(Part::Etcd.name()),
+        )?;
+        let cluster = Self {
+            options: options.clone(),
+            claim,
+            ports,
+            network,
+            running: Mutex::new(Running {
+                release: options.release,
+                parts,
+                etcd: Arc::new(etcd),
+                apiserver: None,
+                controllers: None,
+            }),
+        };
+        cluster.etcd_ready().await?;
+        cluster.start_apiserver().await?;
+        cluster.start_controllers().await?;
+        progress.end();
+        Ok(cluster)
+    }
+
+    /// The release that the API server is of now.
+    pub(crate) fn release(&self) -> Release {
+        self.running().release
+    }
+
+    /// The API server's full version: `v1.37.0`.
+    pub(crate) fn version(&self) -> String {
+        self.running().parts.version(Part::Apiserver).to_owned()
+    }
+
+    /// An administrator's kubeconfig.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder().kubeconfig()
+    }
+
+    /// The kubectl of the release.
+    pub(crate) fn kubectl(&self) -> PathBuf {
+        self.running().parts.program(Part::Kubectl).to_path_buf()
+    }
+
+    /// Where the API server listens.
+    pub(crate) fn url(&self) -> String {
+        self.ports.apiserver_url(self.network)
+    }
+
+    /// Where etcd listens, unguarded.
+    pub(crate) fn etcd_url(&self) -> String {
+        self.ports.etcd_url()
+    }
+
+    /// The folder of the logs, one file for each part.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.folder().logs()
+    }
+
+    /// Every part that should be running, with its process.
+    pub(crate) fn processes(&self) -> Vec<Arc<Process>> {
+        let running = self.running();
+        let mut processes = vec![Arc::clone(&running.etcd)];
+        processes.extend(running.apiserver.clone());
+        processes.extend(running.controllers.clone());
+        processes
+    }
+
+    /// Stops etcd in its tracks: it keeps its connections and answers nothing.
+    pub(crate) fn pause_etcd(&self) -> Result<()> {
+        self.etcd().signal(process::Signal::STOP)
+    }
+
+    /// Lets a paused etcd go on.
+    pub(crate) fn resume_etcd(&self) -> Result<()> {
+        self.etcd().signal(process::Signal::CONT)
+    }
+
+    /// Kills the API server, as a crash would; it is gone when this returns.
+    pub(crate) async fn kill_apiserver(&self) {
+        let apiserver = self.running().apiserver.take();
+        if let Some(apiserver) = apiserver {
+            apiserver.kill().await;
+        }
+    }
+
+    /// Asks the API server to end, and waits until it has: it ends its watches and the requests
+    /// under way first. One that takes too long is killed.
+    pub(crate) async fn stop_apiserver(&self) {
+        let apiserver = self.running().apiserver.take();
+        if let Some(apiserver) = apiserver {
+            apiserver.terminate(GRACE).await;
+        }
+    }
+
+    /// Starts an API server on the same port and the same data, in place of the one that was
+    /// killed or stopped; one that still runs is stopped first. Returns when it is ready.
+    pub(crate) async fn restart_apiserver(&self) -> Result<()> {
+        self.stop_apiserver().await;
+        self.start_apiserver().await?;
+        self.options.progress.end();
+        Ok(())
+    }
+
+    /// Starts the API server and the controllers of another release on the same data and port, in
+    /// place of those that run. Builds them first where needed, so that the API server is away for
+    /// seconds.
+    pub(crate) async fn upgrade(&self, release: Release) -> Result<()> {
+        let parts = Parts::build(release, &self.options.progress).await?;
+        self.folder().link(&parts)?;
+        let controllers = {
+            let mut running = self.running();
+            running.release = release;
+            running.parts = parts;
+            running.controllers.take()
+        };
+        if let Some(controllers) = controllers {
+            controllers.terminate(GRACE).await;
+        }
+        self.stop_apiserver().await;
+        self.start_apiserver().await?;
+        self.start_controllers().await?;
+        self.options.progress.end();
+        Ok(())
+    }
+
+    /// Ends every part and removes its data; the logs stay until the folder is used again.
+    pub(crate) async fn shutdown(self) -> Result<()> {
+        self.end().await;
+        self.folder().remove_all_but_logs()
+    }
+
+    /// Ends every part and removes everything.
+    pub(crate) async fn remove(self) -> Result<()> {
+        self.end().await;
+        self.folder().remove()
+    }
+
+    /// Nothing of it is worth a graceful end.
+    async fn end(&self) {
+        for process in self.processes().into_iter().rev() {
+            process.kill().await;
+        }
+    }
+
+    fn folder(&self) -> &Folder {
+        self.claim.folder()
+    }
+
+    fn etcd(&self) -> Arc<Process> {
+        Arc::clone(&self.running().etcd)
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn etcd_ready(&self) -> Result<()> {
+        let etcd = self.etcd();
+        until_ready(&etcd, || async {
+            tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports.etcd()))
+                .await
+                .is_ok()
+        })
+        .await
+    }
+
+    async fn start_apiserver(&self) -> Result<()> {
+        let apiserver = {
+            let mut running = self.running();
+            let (program, version) = (
+                running.parts.program(Part::Apiserver).to_path_buf(),
+                running.parts.version(Part::Apiserver).to_owned(),
+            );
+            self.options
+                .progress
+                .begin(format!("starting kube-apiserver {version}"));
+            let process = Arc::new(Process::spawn(
+                Part::Apiserver.name(),
+                &program,
+                &flags::apiserver(
+                    running.release,
+                    self.options.api,
+                    self.folder(),
+                    self.network,
+                    &self.ports,
+                ),
+                &self.folder().log(Part::Apiserver.name()),
+            )?);
+            running.apiserver = Some(Arc::clone(&process));
+            process
+        };
+        let client = self.client()?;
+        until_ready(&apiserver, || async {
+            let request = Request::get("/readyz").body(Vec::new());
+            match request {
+                Ok(request) => client.request_text(request).await.is_ok(),
+                Err(_) => false,
+            }
+        })
+        .await
+    }
+
+    /// Ready when they have done something that everybody needs.
+    async fn start_controllers(&self) -> Result<()> {
+        let controllers = {
+            let mut running = self.running();
+            self.options.progress.begin(format!(
+                "starting kube-controller-manager {}",
+                running.parts.version(Part::ControllerManager)
+            ));
+            let process = Arc::new(Process::spawn(
+                Part::ControllerManager.name(),
+                running.parts.program(Part::ControllerManager),
+                &flags::controller_manager(running.release, self.folder()),
+                &self.folder().log(Part::ControllerManager.name()),
+            )?);
+            running.controllers = Some(Arc::clone(&process));
+            process
+        };
+        let client = self.client()?;
+        until_ready(&controllers, || async {
+            let path = "/api/v1/namespaces/default/serviceaccounts/default";
+            match Request::get(path).body(Vec::new()) {
+                Ok(request) => client.request_text(request).await.is_ok(),
+                Err(_) => false,
+            }
+        })
+        .await
+    }
+
+    /// An administrator's client, made inside the runtime that will use it.
+    pub(crate) fn client(&self) -> Result<Client> {
+        client(&self.kubeconfig())
+    }
+}
+
+/// A client from a kubeconfig whose server may be away: a call fails soon rather than late.
+fn client(kubeconfig: &Path) -> Result<Client> {
+    let file = Kubeconfig::read_from(kubeconfig)
+        .with_context(|| format!("kubeconfig {}", kubeconfig.display()))?;
+    let options = KubeConfigOptions::default();
+    let mut config =
+        futures::executor::block_on(kube::Config::from_custom_kubeconfig(file, &options))?;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    Ok(Client::try_from(config)?)
+}
+
+/// Waits until `ready` says so. The end of the process is an error with the end of its log, and so
+/// is patience that runs out.
+async fn until_ready<F, R>(process: &Process, ready: F) -> Result<()>
+where
+    F: Fn() -> R,
+    R: Future<Output = bool>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        tokio::select! {
+            status = process.exited() => bail!(
+                "{} ended before it was ready ({status}); {}",
+                process.name(),
+                process.log_end()
+            ),
+            ready = async { tokio::time::timeout(ATTEMPT, ready()).await.unwrap_or(false) } => {
+                if ready {
+                    return Ok(());
+                }
+            }
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "{} is not ready after {} s; {}",
+                process.name(),
+                PATIENCE.as_secs(),
+                process.log_end()
+            );
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// A busy machine with two cores starts an API server within half a minute.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// One question whether a part is ready.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Between two such questions.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a part may take to end when asked to.
+const GRACE: Duration = Duration::from_secs(20);

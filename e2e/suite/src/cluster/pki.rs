@@ -1,0 +1,213 @@
+//! Keys and certificates of one cluster, all from one authority that exists for it alone.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+
+use super::Network;
+use super::folders::Folder;
+
+/// Writes everything that the parts and people need into the cluster's folder.
+pub(super) fn write(folder: &Folder, network: Network, port: u16) -> Result<()> {
+    let authority = authority()?;
+    file(&folder.pki("ca.crt"), &authority.pem())?;
+
+    let (certificate, key) = serving(&authority, network)?;
+    file(&folder.pki("apiserver.crt"), &certificate)?;
+    file(&folder.pki("apiserver.key"), &key)?;
+
+    let tokens = KeyPair::generate()?;
+    file(&folder.pki("service-accounts.key"), &tokens.serialize_pem())?;
+    file(
+        &folder.pki("service-accounts.pub"),
+        &tokens.public_key_pem(),
+    )?;
+
+    let server = match network.advertise {
+        IpAddr::V4(address) => format!("https://{address}:{port}"),
+        IpAddr::V6(address) => format!("https://[{address}]:{port}"),
+    };
+    let users = [
+        (
+            folder.kubeconfig(),
+            "podcert-e2e-admin",
+            Some("system:masters"),
+        ),
+        (
+            folder.pki("controller-manager.kubeconfig"),
+            "system:kube-controller-manager",
+            None,
+        ),
+    ];
+    for (path, name, group) in users {
+        let (certificate, key) = client(&authority, name, group)?;
+        let text = kubeconfig(&server, &authority.pem(), name, &certificate, &key);
+        file(&path, &text)?;
+    }
+    Ok(())
+}
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Result<Authority> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "podcert e2e cluster");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
+}
+
+/// The API server's certificate, for every name and address that anybody may call it by.
+fn serving(authority: &Authority, network: Network) -> Result<(String, String)> {
+    let names = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    let mut params = CertificateParams::new(names.map(str::to_owned))?;
+    let mut addresses = vec![
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V4(FIRST_SERVICE),
+        network.advertise,
+    ];
+    addresses.sort_unstable();
+    addresses.dedup();
+    params
+        .subject_alt_names
+        .extend(addresses.into_iter().map(SanType::IpAddress));
+    leaf(
+        authority,
+        params,
+        "kube-apiserver",
+        None,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    )
+}
+
+fn client(authority: &Authority, name: &str, group: Option<&str>) -> Result<(String, String)> {
+    leaf(
+        authority,
+        CertificateParams::default(),
+        name,
+        group,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    )
+}
+
+fn leaf(
+    authority: &Authority,
+    mut params: CertificateParams,
+    name: &str,
+    group: Option<&str>,
+    usage: ExtendedKeyUsagePurpose,
+) -> Result<(String, String)> {
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    if let Some(group) = group {
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
+    }
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, authority)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+fn kubeconfig(server: &str, authority: &str, user: &str, certificate: &str, key: &str) -> String {
+    let authority = BASE64_STANDARD.encode(authority);
+    let certificate = BASE64_STANDARD.encode(certificate);
+    let key = BASE64_STANDARD.encode(key);
+    format!(
+        "apiVersion: v1
+kind: Config
+current-context: podcert-e2e
+contexts:
+- name: podcert-e2e
+  context:
+    cluster: podcert-e2e
+    user: {user}
+clusters:
+- name: podcert-e2e
+  cluster:
+    server: {server}
+    certificate-authority-data: {authority}
+users:
+- name: {user}
+  user:
+    client-certificate-data: {certificate}
+    client-key-data: {key}
+"
+    )
+}
+
+/// A file for its owner alone, whatever the umask.
+fn file(path: &Path, text: &str) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)?
+            .write_all(text.as_bytes())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The API server's own address among the Services.
+const FIRST_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_for_their_owner_and_nothing_is_written_over() {
+        let there = tempfile::tempdir().unwrap();
+        let folder = Folder::at(there.path().join("cluster"));
+        folder.create().unwrap();
+        write(&folder, Network::LOCAL, 6443).unwrap();
+        for path in [
+            folder.kubeconfig(),
+            folder.pki("apiserver.key"),
+            folder.pki("service-accounts.key"),
+            folder.pki("controller-manager.kubeconfig"),
+        ] {
+            let mode = path.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+        }
+        assert!(write(&folder, Network::LOCAL, 6443).is_err());
+    }
+
+    #[test]
+    fn a_kubeconfig_names_server_and_user() {
+        let there = tempfile::tempdir().unwrap();
+        let folder = Folder::at(there.path().join("cluster"));
+        folder.create().unwrap();
+        write(&folder, Network::LOCAL, 24_002).unwrap();
+        let config = kube::config::Kubeconfig::read_from(folder.kubeconfig()).unwrap();
+        let cluster = config.clusters[0].cluster.clone().unwrap();
+        assert_eq!(cluster.server.as_deref(), Some("https://127.0.0.1:24002"));
+        assert_eq!(config.auth_infos[0].name, "podcert-e2e-admin");
+        assert!(kube::config::Kubeconfig::from_yaml(&kubeconfig("s", "a", "u", "c", "k")).is_ok());
+    }
+}
