@@ -30,8 +30,8 @@
 //!   lets them. (A refused `sign` is a 422 with a cause of `spec.signerName`, a refused `attest` a
 //!   403: that is upstream's doing.)
 //! - With it, the authorizers Node and RBAC and the admission plugin NodeRestriction decide, but:
-//!   nothing keeps users from granting more than they have (`bind`, `escalate`); the rules of
-//!   aggregated cluster roles are never written into them; of the default roles there are those
+//!   nothing keeps users from granting more than they have (`bind`, `escalate`); nobody fills in
+//!   aggregated cluster roles; of the default roles there are those
 //!   for discovery, trust bundles and `cluster-admin`; kubelets may create mirror pods that refer
 //!   to other objects.
 //! - Schemas are checked only where a rule reads them; unknown fields are dropped from

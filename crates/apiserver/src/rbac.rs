@@ -4,15 +4,15 @@
 //! real server's informers take a moment). [`seed`] writes those of the real server's default
 //! roles that matter to controllers and workloads.
 //!
-//! Aggregated cluster roles are evaluated, not written: reading such a role shows the rules it was
-//! given. Nothing keeps a user from granting more than they have (no `bind`, no `escalate`).
+//! Nothing keeps a user from granting more than they have (no `bind`, no `escalate`), and nobody
+//! fills in aggregated cluster roles: upstream that is a controller's work.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::kinds::{self, KINDS, Kind};
-use crate::object::{at, text};
+use crate::object::text;
 use crate::selectors::Selection;
 use crate::store::{Key, Store, Stored};
 use crate::user::{Attributes, User};
@@ -37,11 +37,7 @@ pub(crate) fn authorize(
                 continue;
             }
         };
-        let allowed = list(&role.value, "rules").any(|rule| allows(rule, attributes))
-            || aggregated(store, &role)
-                .iter()
-                .any(|role| list(&role.value, "rules").any(|rule| allows(rule, attributes)));
-        if allowed {
+        if list(&role.value, "rules").any(|rule| allows(rule, attributes)) {
             return Ok(());
         }
     }
@@ -201,31 +197,6 @@ fn role(store: &Store, binding: &Stored) -> Result<Arc<Stored>, String> {
     kind_of(kind)
         .and_then(|kind| store.get(kind, &Key::new(namespace, name)))
         .ok_or_else(|| format!("{resource}.{GROUP} {name:?} not found"))
-}
-
-/// The cluster roles that this one gathers by label.
-fn aggregated(store: &Store, role: &Stored) -> Vec<Arc<Stored>> {
-    let selectors: Vec<&Value> = at(&role.value, &["aggregationRule", "clusterRoleSelectors"])
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|selector| selector.get("matchLabels"))
-        .collect();
-    if selectors.is_empty() {
-        return Vec::new();
-    }
-    let mut found = all(store, kinds::CLUSTER_ROLES, "");
-    found.retain(|other| {
-        let labels = at(&other.value, &["metadata", "labels"]);
-        selectors.iter().any(|wanted| {
-            wanted
-                .as_object()
-                .into_iter()
-                .flatten()
-                .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
-        })
-    });
-    found
 }
 
 fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {

@@ -31,7 +31,6 @@ pub(crate) fn cases() -> Vec<Case> {
             bound_in_a_namespace,
         ),
         Case::new("access/groups-and-service-accounts-are-subjects", subjects),
-        Case::new("access/roles-gather-others-by-label", aggregation),
         Case::new("access/a-binding-to-nothing-is-named", binding_to_nothing),
         Case::new("access/a-right-ends-with-its-binding", withdrawn),
     ]
@@ -423,48 +422,6 @@ async fn subjects(world: World) {
         let answer = world.as_user(&user).get(&world.core("pods")).await;
         assert_eq!(answer.code, code, "{user:?}");
     }
-}
-
-async fn aggregation(world: World) {
-    let user = someone(&world, "reader");
-    let admin = world.admin();
-    let owners = owned(&world).await;
-    let name = |suffix: &str| format!("{}-{suffix}", world.namespace);
-    let roles = format!("{RBAC}/clusterroles");
-    admin
-        .post(
-            &roles,
-            &json!({"metadata": {"name": name("part"), "ownerReferences": owners,
-                                 "labels": {"case": world.namespace}},
-                    "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]}),
-        )
-        .await
-        .created();
-    let selector = json!({"matchLabels": {"case": world.namespace}});
-    admin
-        .post(
-            &roles,
-            &json!({"metadata": {"name": name("whole"), "ownerReferences": owners},
-                    "aggregationRule": {"clusterRoleSelectors": [selector]}, "rules": []}),
-        )
-        .await
-        .created();
-    admin
-        .post(
-            &format!("{RBAC}/clusterrolebindings"),
-            &json!({"metadata": {"name": name("whole"), "ownerReferences": owners},
-                    "roleRef": role_ref("ClusterRole", &name("whole")),
-                    "subjects": [{"kind": "User", "name": user.name,
-                                  "apiGroup": "rbac.authorization.k8s.io"}]}),
-        )
-        .await
-        .created();
-    let (caller, pods) = (world.as_user(&user), world.core("pods"));
-    eventually(|| caller.get(&pods), |answer| answer.code == 200).await;
-    caller
-        .get(&world.core("secrets"))
-        .await
-        .refused(403, "Forbidden");
 }
 
 async fn binding_to_nothing(world: World) {

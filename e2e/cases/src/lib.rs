@@ -22,7 +22,11 @@ mod access;
 mod caller;
 mod discovery;
 pub mod material;
+mod meshtool;
+mod nodes;
+mod requests;
 mod rights;
+mod signers;
 mod world;
 
 use std::fmt;
@@ -86,6 +90,10 @@ impl fmt::Debug for Case {
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(access::cases());
+    cases.extend(meshtool::cases());
+    cases.extend(nodes::cases());
+    cases.extend(signers::cases());
     cases.extend(discovery::cases());
+    cases.extend(requests::cases());
     cases
 }
