@@ -2,8 +2,9 @@
 //!
 //! `cargo xtask check` is what `.ci/run` calls for everything that is not a test: format, lints,
 //! dependencies, licences and the arrows between crates. `cargo xtask bench` prints the project's
-//! figures, `cargo xtask doc` builds the documentation with warnings denied. Each command is a
-//! file beside this one.
+//! figures, `cargo xtask doc` builds the documentation with warnings denied, `cargo xtask e2e` runs
+//! podcert on real Kubernetes API servers, which `cargo xtask cluster` starts for people. Each
+//! command is a file beside this one.
 
 use std::process::ExitCode;
 
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 mod arrows;
 mod bench;
 mod check;
+mod e2e;
 mod run;
 
 /// The project's own commands.
@@ -31,6 +33,12 @@ enum Command {
     Bench(bench::Args),
     /// Build the documentation of our crates, warnings denied
     Doc,
+    /// Run podcert and the behaviour cases on real Kubernetes API servers
+    #[command(disable_help_flag = true)]
+    E2e(e2e::Args),
+    /// Start, end and show real Kubernetes control planes on this machine
+    #[command(disable_help_flag = true)]
+    Cluster(e2e::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +46,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doc => doc(),
+        Command::E2e(args) => e2e::run(&args),
+        Command::Cluster(args) => e2e::cluster(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -26,9 +26,14 @@ impl Step {
     }
 
     /// Runs it; anything but exit status 0 is an error that names the command.
-    pub(crate) fn status_ok(mut self) -> Result<()> {
+    pub(crate) fn status_ok(self) -> Result<()> {
+        say(&format!("$ {}", self.words()));
+        self.status_ok_quietly()
+    }
+
+    /// The same without saying what is run: for what is not what was asked for.
+    pub(crate) fn status_ok_quietly(mut self) -> Result<()> {
         let words = self.words();
-        say(&format!("$ {words}"));
         let status = self
             .0
             .status()

@@ -1,60 +1,93 @@
 //! Runs the behaviour cases side by side, each in a namespace of its own.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use podcert_cases::{Server, Target, World};
+use podcert_cases::{Case, Server, Target, World};
 
-use crate::say;
+use crate::cluster::progress::Progress;
+use crate::failures;
+use crate::report::{CaseReport, CasesReport};
 
-/// How many cases of a target did what.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) passed: usize,
-    pub(crate) failed: usize,
+/// Cases to run on one target.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) target: Target,
+    pub(crate) cases: Vec<Case>,
 }
 
-/// Runs every case that holds for `target` and whose name contains `filter`.
-pub(crate) async fn run(server: Arc<dyn Server>, target: Target, filter: Option<&str>) -> Tally {
-    let chosen = podcert_cases::all().into_iter().filter(|case| {
-        case.holds_for(target) && filter.is_none_or(|filter| case.name.contains(filter))
-    });
-    let prefix = format!("case-{:x}", server.now().as_millisecond());
-    let results = futures::stream::iter(chosen.enumerate().map(|(number, case)| {
-        let server = Arc::clone(&server);
-        let namespace = format!("{prefix}-{number}");
-        async move {
-            let name = case.name;
-            let run = tokio::spawn(async move {
-                let world = World::create(server, target, namespace).await;
-                case.run(world.clone()).await;
-                world.remove().await;
-            });
-            (name, run.await.is_ok())
+impl Chosen {
+    /// Every case that holds for the target.
+    pub(crate) fn all(target: Target) -> Self {
+        let mut cases = podcert_cases::all();
+        cases.retain(|case| case.holds_for(target));
+        Self { target, cases }
+    }
+
+    /// Runs them.
+    pub(crate) async fn run(self, server: Arc<dyn Server>, progress: &Progress) -> CasesReport {
+        let target = self.target;
+        let (release, api) = (target.release.as_str(), target.api.as_str());
+        progress.begin(format!("cases on {release} with {api}"));
+        let began = Instant::now();
+        let all = self.cases.len();
+        let prefix = format!("case-{:x}", server.now().as_millisecond());
+        let results =
+            futures::stream::iter(self.cases.into_iter().enumerate().map(|(number, case)| {
+                run_one(
+                    case,
+                    target,
+                    Arc::clone(&server),
+                    format!("{prefix}-{number}"),
+                )
+            }));
+        let mut results = results.buffer_unordered(AT_ONCE);
+        let mut cases: Vec<CaseReport> = Vec::with_capacity(all);
+        while let Some(case) = results.next().await {
+            cases.push(case);
+            let failed = cases.iter().filter(|case| case.failure.is_some()).count();
+            progress.detail(format!("{} of {all} done, {failed} failed", cases.len()));
         }
-    }));
-    let mut tally = Tally::default();
-    let mut results = results.buffer_unordered(AT_ONCE);
-    while let Some((name, passed)) = results.next().await {
-        if passed {
-            tally.passed += 1;
-        } else {
-            tally.failed += 1;
-            say(&format!(
-                "FAILED {} {} {name}",
-                target.release.as_str(),
-                target.api.as_str()
-            ));
+        progress.end();
+        cases.sort_by_key(|case| case.name);
+        CasesReport {
+            api: target.api,
+            seconds: began.elapsed().as_secs_f64(),
+            cases,
         }
     }
-    say(&format!(
-        "kubernetes {} {}: {} cases passed, {} failed",
-        target.release.as_str(),
-        target.api.as_str(),
-        tally.passed,
-        tally.failed
-    ));
-    tally
+}
+
+async fn run_one(
+    case: Case,
+    target: Target,
+    server: Arc<dyn Server>,
+    namespace: String,
+) -> CaseReport {
+    let name = case.name;
+    let began = Instant::now();
+    let outcome = failures::caught(async move {
+        let run = async {
+            let world = World::create(server, target, namespace).await;
+            case.run(world.clone()).await;
+            world.remove().await;
+        };
+        tokio::time::timeout(PATIENCE, run).await
+    });
+    let failure = match outcome.await {
+        Ok(Ok(())) => None,
+        Ok(Err(_)) => Some(format!("no end after {} s", PATIENCE.as_secs())),
+        Err(panic) => Some(panic),
+    };
+    CaseReport {
+        name,
+        seconds: began.elapsed().as_secs_f64(),
+        failure,
+    }
 }
 
 const AT_ONCE: usize = 8;
+
+/// A case takes seconds; one that waits for what never comes must not stop the run.
+const PATIENCE: Duration = Duration::from_secs(180);

@@ -8,13 +8,25 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use podcert_cases::Release;
 
+use crate::cluster::progress::Progress;
+
 mod cases;
 #[allow(dead_code, reason = "the steps that use it come one by one")]
 mod cluster;
+mod document;
+mod failures;
+#[allow(dead_code, reason = "the steps that use it come one by one")]
+mod faults;
+#[allow(dead_code, reason = "the steps that use it come one by one")]
+mod figures;
 #[allow(dead_code, reason = "the checks that use it come one by one")]
 mod harness;
+mod null_signer;
 mod real;
 mod release;
+mod report;
+mod run;
+mod steps;
 
 /// podcert against real Kubernetes API servers.
 #[derive(Debug, Parser)]
@@ -26,6 +38,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start a cluster of each release and run the behaviour cases and every other step on it
+    Run(run::RunArgs),
     /// Run the behaviour cases against a server that is already there
     Cases(CasesArgs),
     /// Start, end and show real control planes on this machine
@@ -34,6 +48,9 @@ enum Command {
     /// Hold a cluster for `cluster up`
     #[command(hide = true)]
     Supervise(cluster::command::SuperviseArgs),
+    /// Answer requests with a prepared status, to be compared with
+    #[command(hide = true)]
+    NullSigner(null_signer::Args),
     /// Become a part of a cluster, to end with the process that started it
     #[command(hide = true)]
     Part {
@@ -83,19 +100,29 @@ fn main() -> ExitCode {
 #[tokio::main(flavor = "current_thread")]
 async fn run(command: Command) -> Result<bool> {
     match command {
+        Command::Run(args) => args.run().await,
         Command::Cases(args) => run_cases(args).await,
         Command::Cluster(command) => command.run().await.map(|()| true),
         Command::Supervise(args) => args.run().await.map(|()| true),
+        Command::NullSigner(args) => null_signer::run(args).await.map(|()| true),
         Command::Part { .. } => Ok(false),
     }
 }
 
 async fn run_cases(args: CasesArgs) -> Result<bool> {
     let server = real::Real::connect(&args.kubeconfig, &args.etcd).await?;
+    failures::keep();
+    let progress = Progress::to_stderr();
     let mut green = true;
     for target in release::targets(args.kubernetes) {
-        let tally = cases::run(server.clone(), target, args.filter.as_deref()).await;
-        green &= tally.failed == 0;
+        let mut chosen = cases::Chosen::all(target);
+        if let Some(filter) = &args.filter {
+            chosen.cases.retain(|case| case.name.contains(filter));
+        }
+        let report = chosen.run(server.clone(), &progress).await;
+        let lines = report.lines(target.release);
+        lines.iter().for_each(|line| say(line));
+        green &= report.passed() == report.cases.len();
     }
     Ok(green)
 }

@@ -68,7 +68,7 @@ pub(crate) struct Which {
 pub(crate) struct OutputArg {
     /// For people or for programs
     #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    pub(crate) output: Output,
 }
 
 /// How to print.

@@ -37,6 +37,7 @@ mod supervisor;
 pub(crate) use self::flags::CertificatesApi;
 pub(crate) use self::folders::Claim;
 use self::folders::Folder;
+pub(crate) use self::parts::checkout;
 use self::parts::{Part, Parts};
 use self::ports::Ports;
 use self::process::Process;
@@ -198,6 +199,15 @@ impl Cluster {
         processes.extend(running.apiserver.clone());
         processes.extend(running.controllers.clone());
         processes
+    }
+
+    /// Whether every part runs.
+    pub(crate) fn is_whole(&self) -> bool {
+        let all = {
+            let running = self.running();
+            running.apiserver.is_some() && running.controllers.is_some()
+        };
+        all && self.processes().iter().all(|part| part.is_running())
     }
 
     /// Stops etcd in its tracks: it keeps its connections and answers nothing.

@@ -122,6 +122,11 @@ impl Process {
             .with_context(|| format!("cannot send {signal:?} to {}", self.name))
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        self.ended.borrow().is_none()
+    }
+
     /// Waits for its end and says how it was.
     pub(crate) async fn exited(&self) -> String {
         let mut ended = self.ended.clone();

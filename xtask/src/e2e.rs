@@ -1,0 +1,59 @@
+//! `cargo xtask e2e` and `cargo xtask cluster`: build podcert-e2e, then become it.
+//!
+//! Everything they do is in that crate, which has dependencies that xtask is spared; `--help` after
+//! either is its help.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::run::{cargo, root};
+
+/// Words for podcert-e2e.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// See `--help` after the command
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+/// Runs cases and steps on real servers.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    // Both in one call: so the dependencies that they share are those of the usual release build.
+    cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "podcert-cli",
+        "--package",
+        "podcert-e2e",
+    ])
+    .status_ok()?;
+    become_it("release", "run", args)
+}
+
+/// Starts, ends and shows clusters.
+pub(crate) fn cluster(args: &Args) -> Result<()> {
+    cargo(&["build", "--quiet", "--locked", "--package", "podcert-e2e"]).status_ok_quietly()?;
+    become_it("debug", "cluster", args)
+}
+
+/// Only a failure comes back.
+fn become_it(profile: &str, command: &str, args: &Args) -> Result<()> {
+    let program = target()?.join(profile).join("podcert-e2e");
+    let error = Command::new(&program).arg(command).args(&args.words).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// Where cargo puts what it builds.
+fn target() -> Result<PathBuf> {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .context("cargo metadata")?;
+    Ok(metadata.target_directory.into_std_path_buf())
+}
