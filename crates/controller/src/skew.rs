@@ -3,6 +3,8 @@
 //! It changes nothing: certificates begin by the server's clock. But a machine that is minutes off
 //! has other problems, its owner should hear of it, and what we log bears its dates.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use podcert_resources::event::{Notice, Severity};
 
@@ -11,7 +13,14 @@ use crate::{Context, reasons::CLOCK_SKEW};
 /// Measures until shutdown; says once when the clocks part and once when they meet again.
 pub(crate) async fn watch(context: Context) {
     let mut apart = false;
+    // By the first look some answers have come, and who starts on a wrong clock is told at once.
+    let mut pause = FIRST_LOOK;
     loop {
+        tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => pause = podcert_runtime::clock::RECHECK,
+        }
         let offset = context.connection.server_clock().offset();
         context.metrics.clock_offset(offset.as_secs_f64());
         if offset.abs() > WORTH_A_WARNING && !apart {
@@ -38,14 +47,10 @@ pub(crate) async fn watch(context: Context) {
                 "the clocks agree again"
             );
         }
-        tokio::select! {
-            biased;
-            () = context.shutdown.cancelled() => return,
-            () = tokio::time::sleep(podcert_runtime::clock::RECHECK) => {}
-        }
     }
 }
 
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 // kube-apiserver allows five minutes, of which backdating takes two.
 const WORTH_A_WARNING: SignedDuration = SignedDuration::from_mins(4);
 const MET_AGAIN: SignedDuration = SignedDuration::from_mins(3);
