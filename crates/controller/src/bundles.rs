@@ -15,17 +15,17 @@ mod plan;
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
 use kube::api::{Api, PostParams};
 use kube::runtime::watcher::{self, Event};
 use podcert_authority::Authority;
-use podcert_resources::bundle;
 use podcert_resources::event::{Notice, Severity};
+use podcert_resources::{ApiVersion, ClusterTrustBundle, bundle};
 use podcert_runtime::{Backoff, Check};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::plan::{Desired, Step, plan};
+use crate::versions::{Spoken, is_unserved};
 use crate::{Context, Signer, config::PUBLISH_PATIENCE, reasons::BUNDLE_CONTESTED, watching};
 
 /// An authority whose anchors are published.
@@ -46,11 +46,9 @@ pub(crate) async fn keep(
     if let Some(omitted) = &labels.omitted {
         tracing::warn!(bundle = name, "{omitted}");
     }
-    let api: Api<ClusterTrustBundle> = Api::all(context.connection.client().clone());
     let mut bundle = KeptBundle {
         context: &context,
         index,
-        api: api.clone(),
         check,
         name: name.clone(),
         observed: Observation::Unknown,
@@ -61,7 +59,7 @@ pub(crate) async fn keep(
         undone: Undone::default(),
     };
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = pin!(watching::follow(api, config, context.jitter.clone()));
+    let mut events = pin!(context.versions.watch(&context, Spoken::Bundles, config));
     loop {
         let authority = pool.borrow_and_update().clone();
         if let Some(authority) = authority {
@@ -95,7 +93,6 @@ pub(crate) async fn keep(
 struct KeptBundle<'a> {
     context: &'a Context,
     index: usize,
-    api: Api<ClusterTrustBundle>,
     check: Check,
     name: String,
     observed: Observation,
@@ -188,7 +185,6 @@ impl KeptBundle<'_> {
             (Err(why), before) => {
                 self.context.metrics.watch_failed("clustertrustbundles");
                 tracing::warn!(bundle = self.name, why, "a watch begins again");
-                let why = watching::explain("clustertrustbundles", &why);
                 if self
                     .desired
                     .as_ref()
@@ -218,18 +214,20 @@ impl KeptBundle<'_> {
         if held_back || self.undone.rest_until.is_some() {
             return;
         }
-        let (outcome, written) = match &step {
+        // Known, as the bundle was observed.
+        let Some(version) = self.context.versions.now().bundles else {
+            return;
+        };
+        let client = self.context.connection.client().clone();
+        let api: Api<ClusterTrustBundle> = Api::all_with(client, &version);
+        let params = PostParams::default();
+        let (outcome, written) = match step {
             Step::Nothing => return,
-            Step::Create(bundle) => (
-                "created",
-                self.api.create(&PostParams::default(), bundle).await,
-            ),
-            Step::Update(bundle) => (
-                "updated",
-                self.api
-                    .replace(&self.name, &PostParams::default(), bundle)
-                    .await,
-            ),
+            Step::Create(bundle) => ("created", api.create(&params, &bundle.at(version)).await),
+            Step::Update(bundle) => {
+                let bundle = bundle.at(version);
+                ("updated", api.replace(&self.name, &params, &bundle).await)
+            }
         };
         match written {
             Ok(bundle) => {
@@ -243,7 +241,7 @@ impl KeptBundle<'_> {
                 self.published();
                 self.note_write();
             }
-            Err(error) => self.refused(&error),
+            Err(error) => self.refused(version, &error),
         }
     }
 
@@ -292,10 +290,15 @@ impl KeptBundle<'_> {
         }
     }
 
-    fn refused(&mut self, error: &kube::Error) {
+    fn refused(&mut self, version: ApiVersion, error: &kube::Error) {
         self.failures = self.failures.saturating_add(1);
         let after = BACKOFF.delay(self.failures, &self.context.jitter);
         self.not_before = Some(Instant::now() + after);
+        if matches!(error, kube::Error::Api(status) if is_unserved(status)) {
+            self.context.versions.unserved(Spoken::Bundles, version);
+            tracing::info!(bundle = self.name, %version, "this version is not served any more");
+            return;
+        }
         if matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409)) {
             // Somebody else wrote it: what stands there now comes over the watch, and is compared
             // at once.

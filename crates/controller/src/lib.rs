@@ -12,7 +12,8 @@
 //! One concern a module. Each decides purely ([`podcert_issuance::decide`], the queue in
 //! `requests`, the plan in `bundles`) and acts thinly. Each signer has a task that follows its
 //! pool and one that keeps its bundle; one task answers the requests of all signers, so it needs
-//! no locks; one writes Events. All end with the shutdown token.
+//! no locks; one writes Events; one finds out which versions of the API are served (`versions`). All
+//! end with the shutdown token.
 //!
 //! A new pool's CA signs only once its anchors are in the bundle (or could not be put there for
 //! 30 seconds), so that no leaf is issued that nobody can verify because of our own order.
@@ -28,12 +29,13 @@ mod pools;
 mod reasons;
 mod requests;
 mod skew;
+mod versions;
 mod watching;
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use podcert_resources::{bundle, event::pod_reference};
+use podcert_resources::{CERTIFICATES_GROUP, bundle, event::pod_reference};
 use podcert_runtime::{Check, Health, Jitter, api::Connection};
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -43,7 +45,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use crate::config::{Config, ConfigError, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer};
-use crate::{events::Recorder, metrics::Metrics};
+use crate::{events::Recorder, metrics::Metrics, versions::Versions};
 
 /// A controller, ready to run.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ pub struct Controller {
 /// one that has not started yet is not ready.
 #[derive(Debug)]
 struct Checks {
+    versions: Check,
     watches: requests::Checks,
     signers: Vec<(Check, Check)>,
 }
@@ -73,6 +76,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) own_pod: Option<Arc<ObjectReference>>,
     pub(crate) signing: Arc<Semaphore>,
+    pub(crate) versions: Versions,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -100,6 +104,7 @@ impl Controller {
         let health = Health::new();
         let names = || config.signers.iter().map(|signer| &signer.policy.signer);
         let checks = Checks {
+            versions: health.check(format!("versions of {CERTIFICATES_GROUP}")),
             watches: requests::Checks::new(&health, names()),
             signers: names()
                 .map(|name| {
@@ -150,6 +155,7 @@ impl Controller {
             .own_pod
             .as_ref()
             .map(|pod| Arc::new(pod_reference(&pod.namespace, &pod.name, &pod.uid)));
+        let (versions, discovery) = Versions::new();
         let context = Context {
             connection,
             jitter,
@@ -157,11 +163,17 @@ impl Controller {
             recorder,
             own_pod,
             signing: requests::signing::slots(),
+            versions,
             shutdown: shutdown.child_token(),
         };
 
         let stop = context.shutdown.clone();
         let mut tasks = JoinSet::new();
+        tasks.spawn(versions::follow(
+            context.clone(),
+            checks.versions,
+            discovery,
+        ));
         let (ready_to_sign, authorities) = mpsc::channel(config.signers.len().max(1));
         for (index, (signer, (pool_check, bundle_check))) in
             config.signers.iter().zip(checks.signers).enumerate()

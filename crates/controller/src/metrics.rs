@@ -27,6 +27,8 @@ pub(crate) struct Metrics {
     bundles: Family<OutcomeLabels, Counter>,
     events: Family<OutcomeLabel, Counter>,
     watch_failures: Family<ResourceLabel, Counter>,
+    versions: Family<VersionLabels, Gauge>,
+    read_again: Family<OutcomeLabels, Counter>,
     clock_offset: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
@@ -56,6 +58,8 @@ impl Metrics {
             bundles: Family::default(),
             events: Family::default(),
             watch_failures: Family::default(),
+            versions: Family::default(),
+            read_again: Family::default(),
             clock_offset: Gauge::default(),
         }
     }
@@ -107,6 +111,16 @@ impl Metrics {
             "podcert_watch_failures",
             "Lists and watches that failed and were begun again",
             self.watch_failures.clone(),
+        );
+        registry.register(
+            "podcert_api_version",
+            "1 for the version of certificates.k8s.io a resource is spoken in",
+            self.versions.clone(),
+        );
+        registry.register(
+            "podcert_requests_read_again",
+            "Requests whose key v1 does not show, read at v1beta1, by signer and outcome",
+            self.read_again.clone(),
         );
         registry.register_with_unit(
             "podcert_api_server_clock_offset",
@@ -195,6 +209,31 @@ impl Metrics {
             .inc();
     }
 
+    /// `resource` is spoken in `version` from now on, and was in `before`.
+    pub(crate) fn speaks(
+        &self,
+        resource: &'static str,
+        before: Option<&'static str>,
+        version: Option<&'static str>,
+    ) {
+        for (version, value) in [(before, 0), (version, 1)] {
+            if let Some(version) = version {
+                self.versions
+                    .get_or_create(&VersionLabels { resource, version })
+                    .set(value);
+            }
+        }
+    }
+
+    pub(crate) fn read_again(&self, signer: usize, outcome: &'static str) {
+        let Some(SignerLabel { signer }) = self.label(signer) else {
+            return;
+        };
+        self.read_again
+            .get_or_create(&OutcomeLabels { signer, outcome })
+            .inc();
+    }
+
     pub(crate) fn clock_offset(&self, seconds: f64) {
         self.clock_offset.set(seconds);
     }
@@ -268,4 +307,10 @@ struct OutcomeLabel {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ResourceLabel {
     resource: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct VersionLabels {
+    resource: &'static str,
+    version: &'static str,
 }

@@ -7,6 +7,8 @@
 
 /// The API server did not answer, or was not able to.
 pub(crate) const API_UNAVAILABLE: &str = "ApiUnavailable";
+/// The API server does not serve the version of the API a request was spoken in (any more).
+pub(crate) const API_VERSION_NOT_SERVED: &str = "ApiVersionNotServed";
 /// Somebody else keeps writing a bundle of ours.
 pub(crate) const BUNDLE_CONTESTED: &str = "BundleContested";
 /// The source of a pool that was there is gone.
@@ -55,7 +57,7 @@ mod tests {
         let page = read("docs/operations.md");
         let mut found = 0;
         for (path, before, least) in [
-            ("crates/controller/src/reasons.rs", ": &str = \"", 12),
+            ("crates/controller/src/reasons.rs", ": &str = \"", 13),
             ("crates/issuance/src/decision.rs", "=> \"", 27),
             ("crates/authority/src/error.rs", "=> \"", 4),
             ("crates/authority/src/backend.rs", "=> \"", 2),
@@ -85,6 +87,7 @@ mod tests {
             "requests/queue.rs",
             "requests/queue/outcomes.rs",
             "requests/queue/picking.rs",
+            "requests/reading.rs",
             "requests/signing.rs",
             "skew.rs",
         ] {
@@ -100,7 +103,7 @@ mod tests {
     fn every_metric_has_a_row_in_the_operators_page() {
         let page = read("docs/operations.md");
         for (path, least) in [
-            ("crates/controller/src/metrics.rs", 10),
+            ("crates/controller/src/metrics.rs", 12),
             ("crates/runtime/src/api/metrics.rs", 2),
         ] {
             let source = read(path);

@@ -3,10 +3,12 @@
 //! One task: it feeds the pure [`queue`] with watch events, results and the time, and executes
 //! the answers the queue asks for, some at a time. Everything it needs is in memory, so nothing is
 //! read from the API server for a request, and a certificate costs the one write of its status.
+//! (The request of a kubelet of 1.35 alone is read once more, where it is spoken of in v1.)
 
 mod convert;
 mod execution;
 mod queue;
+mod reading;
 pub(crate) mod signing;
 mod world;
 
@@ -17,13 +19,13 @@ use kube::api::Api;
 use kube::runtime::watcher;
 use podcert_issuance::{Policy, Request, SignerName};
 use podcert_resources::event::{Notice, pod_reference, request_reference};
-use podcert_resources::{Pod, PodCertificateRequest, Service};
+use podcert_resources::{ApiVersion, Pod, PodCertificateRequest, Service};
 use podcert_runtime::{Check, Clock as _, Health};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::queue::{Announcement, Patience, Queue};
-use crate::{Context, bundles::Ready, watching};
+use crate::{Context, bundles::Ready, versions::Spoken, watching};
 
 /// Answers requests until shutdown, `concurrency` at a time.
 pub(crate) async fn answer(
@@ -42,6 +44,10 @@ pub(crate) async fn answer(
         context.metrics.clone(),
     );
     let mut under_way = FuturesUnordered::new();
+    // With slots of their own: however many requests must be read, writes go on.
+    let mut reading = FuturesUnordered::new();
+    let most_readings = (concurrency / READINGS_SHARE).max(1);
+    let mut versions = context.versions.changes();
     let clock = Arc::clone(context.connection.server_clock());
     loop {
         // Here too, so that a stream of events without a pause holds up no timer.
@@ -52,8 +58,15 @@ pub(crate) async fn answer(
             };
             under_way.push(execution::execute(Arc::clone(&context), work));
         }
+        while reading.len() < most_readings {
+            let Some(unread) = queue.next_unread() else {
+                break;
+            };
+            reading.push(reading::read(Arc::clone(&context), unread));
+        }
+        let version = context.versions.now().requests.unwrap_or_default();
         for announcement in queue.announcements() {
-            context.recorder.tell(notice(announcement));
+            context.recorder.tell(notice(version, announcement));
         }
         let deadline = queue.deadline();
         // Cancel safe: events, results and authorities are taken whole or stay where they are.
@@ -63,6 +76,10 @@ pub(crate) async fn answer(
             Some(done) = under_way.next(), if !under_way.is_empty() => {
                 queue.finish(done, clock.now(), Instant::now());
             }
+            Some(done) = reading.next(), if !reading.is_empty() => {
+                queue.finish(done, clock.now(), Instant::now());
+            }
+            Ok(()) = versions.changed() => queue.speak(*versions.borrow_and_update()),
             Some((index, authority)) = authorities.recv() => {
                 queue.sign_with(index, authority);
             }
@@ -110,10 +127,10 @@ fn watch_all(
     events.push(services.map(Observed::Service).boxed());
     for (index, policy) in policies.iter().enumerate() {
         let selector = format!("spec.signerName={}", policy.signer);
-        let requests = watching::follow(
-            Api::<PodCertificateRequest>::all(client.clone()),
-            watcher::Config::default().fields(&selector),
-            jitter(),
+        let requests = context.versions.watch::<PodCertificateRequest>(
+            context,
+            Spoken::Requests,
+            follow_all().fields(&selector),
         );
         events.push(
             requests
@@ -171,13 +188,13 @@ fn note<K>(
         Err(why) => {
             context.metrics.watch_failed(resource);
             tracing::warn!(resource, why, "a watch begins again");
-            check.fail_unless_passing(watching::explain(resource, why));
+            check.fail_unless_passing(why);
         }
     }
 }
 
 /// The Event of an announcement: on the pod, where its owner looks.
-fn notice(announcement: Announcement) -> Notice {
+fn notice(version: ApiVersion, announcement: Announcement) -> Notice {
     let Announcement {
         request,
         severity,
@@ -194,7 +211,7 @@ fn notice(announcement: Announcement) -> Notice {
     } = request.as_ref();
     Notice {
         regarding: pod_reference(namespace, pod_name, pod_uid),
-        related: Some(request_reference(namespace, name, uid)),
+        related: Some(request_reference(version, namespace, name, uid)),
         severity,
         reason,
         action: "IssueCertificate",
@@ -202,5 +219,7 @@ fn notice(announcement: Announcement) -> Notice {
     }
 }
 
+/// Of the answers under way at a time, this part more may be readings.
+const READINGS_SHARE: usize = 4;
 /// How long writes under way may take at the end.
 const LAST_WRITES: Duration = Duration::from_secs(10);

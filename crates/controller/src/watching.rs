@@ -8,7 +8,7 @@ use std::{fmt::Debug, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use kube::api::Api;
-use kube::core::Resource;
+use kube::core::{Resource, Status};
 use kube::runtime::{utils::StreamBackoff, watcher};
 use podcert_runtime::{Backoff, Jitter};
 use serde::de::DeserializeOwned;
@@ -26,17 +26,39 @@ pub(crate) fn follow<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
+    paced(api, config, jitter).map(|event| event.map_err(|error| describe(&error)))
+}
+
+/// The same with errors as they come.
+pub(crate) fn paced<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    jitter: Jitter,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
     let pace = Pace {
         jitter,
         failures: 0,
         last: None,
     };
     StreamBackoff::new(watcher(api, config), pace)
-        .map(|event| event.map_err(|error| describe(&error)))
+}
+
+/// What the API server answered, if it answered.
+pub(crate) fn status(error: &watcher::Error) -> Option<&Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
 }
 
 /// What the person who reads `/readyz` or the log needs to know.
-fn describe(error: &watcher::Error) -> String {
+pub(crate) fn describe(error: &watcher::Error) -> String {
     let (doing, source) = match error {
         watcher::Error::InitialListFailed(source) => ("cannot list", source),
         watcher::Error::WatchStartFailed(source) => ("cannot watch", source),
@@ -51,19 +73,6 @@ fn describe(error: &watcher::Error) -> String {
     match source {
         kube::Error::Api(status) => format!("{doing}: {} ({})", status.message, status.code),
         other => format!("{doing}: {other}"),
-    }
-}
-
-/// A server that does not serve the API says only "not found".
-pub(crate) fn explain(resource: &str, why: &str) -> String {
-    let ours = matches!(resource, "podcertificaterequests" | "clustertrustbundles");
-    if ours && why.contains("(404)") {
-        format!(
-            "the API server does not serve certificates.k8s.io/v1 {resource}, which Kubernetes \
-             does from 1.37 on, and this version of podcert speaks no older one: {why}"
-        )
-    } else {
-        why.to_owned()
     }
 }
 

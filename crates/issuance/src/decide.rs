@@ -116,7 +116,7 @@ fn certifiable(key: &RequestedKey) -> Result<&PublicKey, Refusal> {
         })),
         RequestedKey::NotShown => Err(Refusal::Waiting(Wait::new(
             WaitReason::KeyNotShown,
-            Wake::Restart,
+            Wake::ApiVersion,
             "the request shows no key: a kubelet older than 1.36 put it where only \
              certificates.k8s.io/v1beta1 shows it; serve v1beta1 until every kubelet is 1.36",
         ))),

@@ -98,6 +98,8 @@ pub enum Wake {
     ServiceAccount,
     /// Another pool of CAs, or a renewed one.
     Authority,
+    /// Another version of the API being served, which may show more of the request.
+    ApiVersion,
     /// This moment.
     At(Timestamp),
     /// Nothing while this process runs: another configuration or version of podcert.

@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
+use crate::ApiVersion;
+
 /// How much an Event matters.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Severity {
@@ -73,10 +75,15 @@ pub fn pod_reference(namespace: &str, name: &str, uid: &str) -> ObjectReference 
     reference("v1", "Pod", Some(namespace), name, uid)
 }
 
-/// A request as an Event's subject.
-pub fn request_reference(namespace: &str, name: &str, uid: &str) -> ObjectReference {
+/// A request as an Event's subject, in the version it is spoken in.
+pub fn request_reference(
+    version: ApiVersion,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> ObjectReference {
     reference(
-        "certificates.k8s.io/v1",
+        version.group_version(),
         "PodCertificateRequest",
         Some(namespace),
         name,
@@ -130,7 +137,7 @@ mod tests {
     fn an_event_has_every_field_the_api_requires() {
         let notice = Notice {
             regarding: pod_reference("shop", "web", "p"),
-            related: Some(request_reference("shop", "req-1", "r")),
+            related: Some(request_reference(ApiVersion::V1, "shop", "req-1", "r")),
             severity: Severity::Warning,
             reason: "NoMatchingService",
             action: "Issue",

@@ -5,13 +5,13 @@
 //! pod of a cluster, and sees each certificate it issued come back once more over the watch, so
 //! what is not needed is skipped while it is read and never allocated. What we *write* is a body
 //! of its own ([`StatusUpdate`], events), holding no more than the API server looks at.
-//! ClusterTrustBundles are few and compared whole, so they keep the type of `k8s-openapi`.
 //!
-//! To follow another API version, give the lean type a second `kube::Resource` face here: the
-//! rest of the house only sees these types.
+//! Requests and bundles are one type each whatever [`ApiVersion`] they are spoken in: the version
+//! is the `DynamicType` of their `kube::Resource`, and a parameter of what is written.
 
 mod meta;
 
+mod api_version;
 pub mod bundle;
 pub mod event;
 mod pod;
@@ -19,12 +19,13 @@ mod request;
 mod service;
 pub mod signers;
 mod status;
+mod trust_bundle;
 
-pub use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
-
+pub use crate::api_version::{ApiVersion, CERTIFICATES_GROUP};
 pub use crate::pod::{Pod, PodCertificateProjection};
 pub use crate::request::{
     ConditionType, MalformedBase64, PodCertificateRequest, PodCertificateRequestSpec,
 };
 pub use crate::service::Service;
 pub use crate::status::{Condition, IssuedStatus, RequestRef, StatusUpdate, status_path};
+pub use crate::trust_bundle::{ClusterTrustBundle, ClusterTrustBundleSpec};

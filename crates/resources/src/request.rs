@@ -12,9 +12,9 @@ use kube::core::{ObjectMeta, Resource};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 
-use crate::meta;
+use crate::{ApiVersion, CERTIFICATES_GROUP, meta};
 
-/// A request for a certificate, `certificates.k8s.io/v1`, lean.
+/// A request for a certificate, lean, in whatever version it was read.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct PodCertificateRequest {
     /// Name, namespace, UID, resource version and times; nothing else is kept.
@@ -54,32 +54,50 @@ pub struct PodCertificateRequestSpec {
     pub node_uid: String,
     /// The longest lifetime the API server will accept, seconds; defaulted by the server.
     pub max_expiration_seconds: Option<i32>,
-    /// The PKCS#10 request in base64, decoded by [`PodCertificateRequestSpec::csr_der`].
+    // Base64. A server writes `null` for the field an object does not use.
     #[serde(rename = "stubPKCS10Request")]
-    stub_pkcs10_request: String,
+    stub_pkcs10_request: Option<String>,
+    // Of v1beta1 alone.
+    pkix_public_key: Option<String>,
     /// The projection's `userAnnotations`, which nobody verified.
     #[serde(deserialize_with = "meta::null_as_default")]
     pub unverified_user_annotations: BTreeMap<String, String>,
 }
 
 impl PodCertificateRequestSpec {
-    /// The certificate signing request, DER. Empty when the request carries none.
+    /// The certificate signing request, DER. Empty when the request carries none, which is how v1
+    /// shows the request of a kubelet of 1.35.
     ///
     /// # Errors
     /// When the field is not base64, which an API server never serves.
     pub fn csr_der(&self) -> Result<Vec<u8>, MalformedBase64> {
-        let text: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-            self.stub_pkcs10_request.as_str().into_deserializer();
-        ByteString::deserialize(text)
-            .map(|bytes| bytes.0)
-            .map_err(|source| MalformedBase64 { source })
+        decoded("stubPKCS10Request", self.stub_pkcs10_request.as_deref())
+    }
+
+    /// The public key as a kubelet of 1.35 sends it, a DER `SubjectPublicKeyInfo`; v1beta1 alone
+    /// shows it. The API server has verified the proof of possession that came with it. Empty
+    /// when the request has a CSR.
+    ///
+    /// # Errors
+    /// When the field is not base64, which an API server never serves.
+    pub fn public_key_der(&self) -> Result<Vec<u8>, MalformedBase64> {
+        decoded("pkixPublicKey", self.pkix_public_key.as_deref())
     }
 }
 
-/// `spec.stubPKCS10Request` is not base64.
+fn decoded(field: &'static str, text: Option<&str>) -> Result<Vec<u8>, MalformedBase64> {
+    let text: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+        text.unwrap_or_default().into_deserializer();
+    ByteString::deserialize(text)
+        .map(|bytes| bytes.0)
+        .map_err(|source| MalformedBase64 { field, source })
+}
+
+/// A field of a request's spec is not base64.
 #[derive(Debug, thiserror::Error)]
-#[error("field spec.stubPKCS10Request is not base64")]
+#[error("field spec.{field} is not base64")]
 pub struct MalformedBase64 {
+    field: &'static str,
     source: serde::de::value::Error,
 }
 
@@ -109,22 +127,22 @@ impl PodCertificateRequest {
 }
 
 impl Resource for PodCertificateRequest {
-    type DynamicType = ();
+    type DynamicType = ApiVersion;
     type Scope = NamespaceResourceScope;
 
-    fn kind((): &()) -> Cow<'_, str> {
+    fn kind(_: &ApiVersion) -> Cow<'_, str> {
         "PodCertificateRequest".into()
     }
 
-    fn group((): &()) -> Cow<'_, str> {
-        "certificates.k8s.io".into()
+    fn group(_: &ApiVersion) -> Cow<'_, str> {
+        CERTIFICATES_GROUP.into()
     }
 
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
+    fn version(version: &ApiVersion) -> Cow<'_, str> {
+        version.as_str().into()
     }
 
-    fn plural((): &()) -> Cow<'_, str> {
+    fn plural(_: &ApiVersion) -> Cow<'_, str> {
         "podcertificaterequests".into()
     }
 
@@ -215,23 +233,45 @@ mod tests {
     fn nulls_are_absent_values() {
         let request: PodCertificateRequest = serde_json::from_str(
             r#"{"metadata":{"name":"r","creationTimestamp":null},
-                "spec":{"unverifiedUserAnnotations":null},"status":{"conditions":null}}"#,
+                "spec":{"unverifiedUserAnnotations":null,"stubPKCS10Request":null,
+                        "pkixPublicKey":null,"proofOfPossession":null},
+                "status":{"conditions":null}}"#,
         )
         .unwrap();
         assert_eq!(request.settled(), None);
         assert!(request.spec.unverified_user_annotations.is_empty());
         assert!(request.spec.csr_der().unwrap().is_empty());
+        assert!(request.spec.public_key_der().unwrap().is_empty());
+    }
+
+    #[test]
+    fn v1beta1_may_show_a_key_in_place_of_a_csr() {
+        let request: PodCertificateRequest = serde_json::from_str(
+            r#"{"metadata":{"name":"r"},"spec":{"pkixPublicKey":"MAo=","proofOfPossession":"AA=="}}"#,
+        )
+        .unwrap();
+        assert_eq!(request.spec.public_key_der().unwrap(), [0x30, 0x0a]);
+        assert!(request.spec.csr_der().unwrap().is_empty());
+        let url = PodCertificateRequest::url_path(&ApiVersion::V1Beta1, Some("shop"));
+        assert_eq!(
+            url,
+            "/apis/certificates.k8s.io/v1beta1/namespaces/shop/podcertificaterequests"
+        );
     }
 
     #[test]
     fn base64_that_is_none_is_an_error_of_this_request_alone() {
-        let request: PodCertificateRequest =
-            serde_json::from_str(r#"{"metadata":{"name":"r"},"spec":{"stubPKCS10Request":"%%"}}"#)
-                .unwrap();
-        let error = request.spec.csr_der().unwrap_err();
+        let request: PodCertificateRequest = serde_json::from_str(
+            r#"{"metadata":{"name":"r"},"spec":{"stubPKCS10Request":"%%","pkixPublicKey":"%"}}"#,
+        )
+        .unwrap();
         assert_eq!(
-            error.to_string(),
+            request.spec.csr_der().unwrap_err().to_string(),
             "field spec.stubPKCS10Request is not base64"
+        );
+        assert_eq!(
+            request.spec.public_key_der().unwrap_err().to_string(),
+            "field spec.pkixPublicKey is not base64"
         );
     }
 }

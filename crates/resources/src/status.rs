@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::ConditionType;
+use crate::{ApiVersion, ConditionType};
 
 /// Which request is answered, as the watch showed it.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -54,7 +54,7 @@ pub struct IssuedStatus<'a> {
 /// The body of the status write.
 ///
 /// ```
-/// # use podcert_resources::{Condition, ConditionType, RequestRef, StatusUpdate};
+/// # use podcert_resources::{ApiVersion, Condition, ConditionType, RequestRef, StatusUpdate};
 /// let request = RequestRef { namespace: "shop", name: "req-1", uid: "u", resource_version: "7" };
 /// let condition = Condition {
 ///     type_: ConditionType::Denied,
@@ -62,13 +62,13 @@ pub struct IssuedStatus<'a> {
 ///     message: "no",
 ///     last_transition_time: jiff::Timestamp::UNIX_EPOCH,
 /// };
-/// let body = StatusUpdate::new(request, condition, None).to_json();
+/// let body = StatusUpdate::new(ApiVersion::V1, request, condition, None).to_json();
 /// assert!(body.starts_with(br#"{"apiVersion":"certificates.k8s.io/v1""#));
 /// ```
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusUpdate<'a> {
-    api_version: &'static str,
+    api_version: ApiVersion,
     kind: &'static str,
     metadata: RequestRef<'a>,
     status: StatusBody<'a>,
@@ -76,14 +76,16 @@ pub struct StatusUpdate<'a> {
 
 impl<'a> StatusUpdate<'a> {
     /// Answers `request` with `condition`, and with what was issued if anything was: the API
-    /// server refuses any other field beside Denied or Failed.
+    /// server refuses any other field beside Denied or Failed. To be sent to [`status_path`] of
+    /// the same `version`.
     pub fn new(
+        version: ApiVersion,
         request: RequestRef<'a>,
         condition: Condition<'a>,
         issued: Option<IssuedStatus<'a>>,
     ) -> Self {
         Self {
-            api_version: "certificates.k8s.io/v1",
+            api_version: version,
             kind: "PodCertificateRequest",
             metadata: request,
             status: StatusBody {
@@ -117,9 +119,10 @@ impl<'a> StatusUpdate<'a> {
 }
 
 /// The path of a request's status, relative to the server's root.
-pub fn status_path(namespace: &str, name: &str) -> String {
+pub fn status_path(version: ApiVersion, namespace: &str, name: &str) -> String {
     format!(
-        "/apis/certificates.k8s.io/v1/namespaces/{namespace}/podcertificaterequests/{name}/status"
+        "/apis/{}/namespaces/{namespace}/podcertificaterequests/{name}/status",
+        version.group_version()
     )
 }
 
@@ -187,12 +190,13 @@ mod tests {
             begin_refresh_at: at(3600),
             not_after: at(7200),
         };
-        let body = StatusUpdate::new(REQUEST, condition, Some(issued)).to_json();
+        let body =
+            StatusUpdate::new(ApiVersion::V1Beta1, REQUEST, condition, Some(issued)).to_json();
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
             value,
             serde_json::json!({
-                "apiVersion": "certificates.k8s.io/v1",
+                "apiVersion": "certificates.k8s.io/v1beta1",
                 "kind": "PodCertificateRequest",
                 "metadata": {"namespace": "shop", "name": "req-1", "uid": "u", "resourceVersion": "7"},
                 "status": {
@@ -217,7 +221,7 @@ mod tests {
             message: "no",
             last_transition_time: at(0),
         };
-        let body = StatusUpdate::new(REQUEST, condition, None).to_json();
+        let body = StatusUpdate::new(ApiVersion::V1, REQUEST, condition, None).to_json();
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(value["status"].as_object().unwrap().len(), 1);
     }
@@ -225,8 +229,8 @@ mod tests {
     #[test]
     fn the_path_is_the_status_subresource() {
         assert_eq!(
-            status_path("shop", "req-1"),
-            "/apis/certificates.k8s.io/v1/namespaces/shop/podcertificaterequests/req-1/status"
+            status_path(ApiVersion::V1Beta1, "shop", "req-1"),
+            "/apis/certificates.k8s.io/v1beta1/namespaces/shop/podcertificaterequests/req-1/status"
         );
     }
 }

@@ -14,7 +14,8 @@ pub struct Health {
     checks: watch::Sender<Checks>,
 }
 
-type Checks = BTreeMap<String, Result<(), String>>;
+// What passes may say more than that.
+type Checks = BTreeMap<String, Result<String, String>>;
 
 impl Health {
     /// No checks yet: ready.
@@ -62,12 +63,14 @@ impl Health {
             .await;
     }
 
-    /// Every check in a line, in the manner of kube-apiserver: `[+]name ok`, `[-]name: reason`.
+    /// Every check in a line, in the manner of kube-apiserver: `[+]name ok`, `[-]name: reason`,
+    /// and `[+]name ok: words` where a check passes with words.
     pub fn report(&self) -> String {
         let mut text = String::new();
         for (name, state) in self.checks.borrow().iter() {
             let written = match state {
-                Ok(()) => writeln!(text, "[+]{name} ok"),
+                Ok(words) if words.is_empty() => writeln!(text, "[+]{name} ok"),
+                Ok(words) => writeln!(text, "[+]{name} ok: {words}"),
                 Err(reason) => writeln!(text, "[-]{name}: {reason}"),
             };
             debug_assert!(written.is_ok(), "writing to a String cannot fail");
@@ -92,7 +95,12 @@ pub struct Check {
 impl Check {
     /// All is well.
     pub fn pass(&self) {
-        self.set(Ok(()));
+        self.set(Ok(String::new()));
+    }
+
+    /// All is well, and there is something to know about it.
+    pub fn pass_saying(&self, words: impl Into<String>) {
+        self.set(Ok(words.into()));
     }
 
     /// Not ready; `reason` says what is missing, for the person who reads `/readyz`.
@@ -102,20 +110,21 @@ impl Check {
 
     /// As [`Self::fail`], unless the check has passed before: for what is only needed to begin.
     pub fn fail_unless_passing(&self, reason: impl Into<String>) {
-        let passing = matches!(self.checks.borrow().get(&self.name), Some(Ok(())));
+        let passing = matches!(self.checks.borrow().get(&self.name), Some(Ok(_)));
         if !passing {
             self.fail(reason);
         }
     }
 
     /// Logs and stores a change; a repeated word is no change.
-    fn set(&self, state: Result<(), String>) {
+    fn set(&self, state: Result<String, String>) {
         self.checks.send_if_modified(|checks| {
             if checks.get(&self.name) == Some(&state) {
                 return false;
             }
             match &state {
-                Ok(()) => tracing::info!(check = self.name, "ready"),
+                Ok(words) if words.is_empty() => tracing::info!(check = self.name, "ready"),
+                Ok(words) => tracing::info!(check = self.name, words, "ready"),
                 Err(reason) => tracing::warn!(check = self.name, reason, "not ready"),
             }
             checks.insert(self.name.clone(), state);
@@ -149,6 +158,8 @@ mod tests {
         assert!(health.is_ready());
         pool.fail_unless_passing("late");
         assert!(health.is_ready());
+        pool.pass_saying("two CAs");
+        assert_eq!(health.report(), "[+]caches ok\n[+]pool ok: two CAs\n");
         pool.clone().fail("gone");
         assert!(!health.is_ready());
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::certificates::v1::{ClusterTrustBundle, ClusterTrustBundleSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use podcert_pki::TrustBundle;
+use podcert_resources::{ClusterTrustBundle, ClusterTrustBundleSpec};
 
 /// How a bundle should be.
 #[derive(Clone, Debug)]
@@ -27,17 +27,17 @@ pub(super) enum Step {
 /// Compares `desired` with what is there.
 pub(super) fn plan(desired: &Desired, observed: Option<&ClusterTrustBundle>) -> Step {
     let Some(observed) = observed else {
-        return Step::Create(Box::new(ClusterTrustBundle {
-            metadata: ObjectMeta {
+        return Step::Create(Box::new(ClusterTrustBundle::new(
+            ObjectMeta {
                 labels: Some(desired.labels.clone()),
                 name: Some(desired.name.clone()),
                 ..ObjectMeta::default()
             },
-            spec: ClusterTrustBundleSpec {
+            ClusterTrustBundleSpec {
                 signer_name: Some(desired.signer.clone()),
                 trust_bundle: desired.anchors.to_pem(),
             },
-        }));
+        )));
     };
     let labels = observed.metadata.labels.as_ref();
     let labelled = desired

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use podcert_issuance::{Request, RequestedKey, SignerName};
-use podcert_resources::PodCertificateRequest;
+use podcert_resources::{PodCertificateRequest, PodCertificateRequestSpec};
 
 /// Reads `object`, a request for `signer`. Nothing for an object without name, namespace or UID,
 /// which no API server serves.
@@ -11,12 +11,7 @@ use podcert_resources::PodCertificateRequest;
 /// Strings are moved, and the CSR is parsed here, once, however often the request is decided.
 pub(super) fn request(object: PodCertificateRequest, signer: &SignerName) -> Option<Request> {
     let PodCertificateRequest { metadata, spec, .. } = object;
-    let key = match spec.csr_der() {
-        Ok(der) => RequestedKey::from_stub_pkcs10(&der),
-        Err(error) => RequestedKey::Unreadable {
-            problem: error.to_string(),
-        },
-    };
+    let key = key(&spec);
     Some(Request {
         namespace: metadata.namespace?,
         name: metadata.name?,
@@ -31,6 +26,21 @@ pub(super) fn request(object: PodCertificateRequest, signer: &SignerName) -> Opt
         max_expiration: max_expiration(spec.max_expiration_seconds),
         key,
         annotations: spec.unverified_user_annotations,
+    })
+}
+
+/// The key of a request: of its CSR or, as a kubelet of 1.35 asks and v1beta1 shows it, the bare
+/// key. The API server takes one of the two, and has verified the proof that came with it.
+pub(super) fn key(spec: &PodCertificateRequestSpec) -> RequestedKey {
+    let shown = match spec.csr_der() {
+        Ok(der) if der.is_empty() => spec
+            .public_key_der()
+            .map(|der| RequestedKey::from_pkix_public_key(&der)),
+        Ok(der) => Ok(RequestedKey::from_stub_pkcs10(&der)),
+        Err(error) => Err(error),
+    };
+    shown.unwrap_or_else(|error| RequestedKey::Unreadable {
+        problem: error.to_string(),
     })
 }
 

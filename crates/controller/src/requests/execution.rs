@@ -13,7 +13,7 @@ use podcert_authority::Authority;
 use podcert_issuance::{Denial, Plan, Request, status_rules};
 use podcert_resources::event::Severity;
 use podcert_resources::{
-    Condition, ConditionType, IssuedStatus, RequestRef, StatusUpdate, status_path,
+    ApiVersion, Condition, ConditionType, IssuedStatus, RequestRef, StatusUpdate, status_path,
 };
 use podcert_runtime::Clock as _;
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::queue::{Answer, Done, Outcome, RetryWhen, Tell, Work};
 use super::signing::sign;
 use crate::reasons::{API_UNAVAILABLE, FORBIDDEN, ISSUED, STATUS_REFUSED};
+use crate::versions::{Spoken, is_unserved};
 use crate::{Context, metrics::Outcome as Counted, pools::with_sources};
 
 /// Gives the answer `work` asks for.
@@ -92,7 +93,9 @@ async fn issue(
         begin_refresh_at,
         not_after,
     };
-    let body = StatusUpdate::new(reference(request, version), condition, Some(issued)).to_json();
+    let spoken = spoken(context);
+    let body =
+        StatusUpdate::new(spoken, reference(request, version), condition, Some(issued)).to_json();
     let tell = notes.into_iter().map(|note| Tell {
         severity: Severity::Normal,
         reason: note.reason.as_str(),
@@ -100,6 +103,7 @@ async fn issue(
     });
     let outcome = write(
         context,
+        spoken,
         request,
         body,
         Counted::Issued,
@@ -131,13 +135,15 @@ async fn deny(context: &Context, request: &Request, version: &str, denial: &Deni
         message: &denial.message,
         last_transition_time: context.connection.server_clock().now(),
     };
-    let body = StatusUpdate::new(reference(request, version), condition, None).to_json();
+    let spoken = spoken(context);
+    let body = StatusUpdate::new(spoken, reference(request, version), condition, None).to_json();
     let tell = vec![Tell {
         severity: Severity::Warning,
         reason,
         message: format!("denied for good: {}", denial.message),
     }];
-    let outcome = write(context, request, body, Counted::Denied, reason, tell).await;
+    let counted = Counted::Denied;
+    let outcome = write(context, spoken, request, body, counted, reason, tell).await;
     if matches!(outcome, Outcome::Written { .. }) {
         tracing::warn!(
             namespace = request.namespace,
@@ -151,8 +157,14 @@ async fn deny(context: &Context, request: &Request, version: &str, denial: &Deni
     outcome
 }
 
+/// The version to write at. It is known, as the request was seen.
+fn spoken(context: &Context) -> ApiVersion {
+    context.versions.now().requests.unwrap_or_default()
+}
+
 async fn write(
     context: &Context,
+    spoken: ApiVersion,
     request: &Request,
     body: Vec<u8>,
     counted: Counted,
@@ -161,7 +173,7 @@ async fn write(
 ) -> Outcome {
     let built = HttpRequest::builder()
         .method(Method::PUT)
-        .uri(status_path(&request.namespace, &request.name))
+        .uri(status_path(spoken, &request.namespace, &request.name))
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(body));
     let built = match built {
@@ -201,6 +213,10 @@ async fn write(
     let said = body
         .ok()
         .and_then(|body| serde_json::from_slice::<Status>(&body).ok());
+    if status == StatusCode::NOT_FOUND && said.as_ref().is_none_or(is_unserved) {
+        context.versions.unserved(Spoken::Requests, spoken);
+        return Outcome::Unserved(spoken);
+    }
     let message = match said {
         Some(Status { message, .. }) if !message.is_empty() => format!("{message} ({status})"),
         _ => format!("the API server answered {status}"),

@@ -16,7 +16,8 @@
 //! A request is decided only when something happened that can change the answer: it is filed under
 //! what can cure it, and exactly that wakes it. `Answered` keeps a request whose condition the
 //! watch has not shown yet, so that an older version of it, delivered late, is not answered twice.
-//! `Conflicted` waits for the version that beat ours; a timer stands behind it. What waits for a
+//! `Conflicted` waits for the version that beat ours; a timer stands behind it. A request whose key
+//! v1 does not show is queued apart and read at v1beta1, in flight meanwhile as a write would be. What waits for a
 //! pool is also looked at each minute, as a clock that jumped and came back is no change of pool.
 
 mod announcing;
@@ -33,7 +34,7 @@ use std::{
 
 use kube::runtime::watcher::Event;
 use podcert_authority::Authority;
-use podcert_issuance::{Facts as _, Policy, Request, ServiceFacts};
+use podcert_issuance::{Facts as _, Policy, Request, RequestedKey, ServiceFacts};
 use podcert_resources::{Pod, PodCertificateRequest, Service};
 use podcert_runtime::Jitter;
 use tokio::time::Instant;
@@ -45,11 +46,11 @@ use super::{
     convert,
     world::{Change, Keep, World},
 };
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, versions::InUse};
 
 pub(crate) use self::announcing::Announcement;
 pub(crate) use self::outcomes::{Done, Outcome, Patience, RetryWhen, Tell};
-pub(crate) use self::picking::{Answer, Work};
+pub(crate) use self::picking::{Answer, Unread, Work};
 
 /// A request's UID.
 pub(crate) type Uid = Arc<str>;
@@ -61,6 +62,9 @@ pub(crate) struct Queue {
     world: World,
     tracked: HashMap<Uid, Tracked>,
     ready: VecDeque<Uid>,
+    // Queued, but to be read at v1beta1 first.
+    unread: VecDeque<Uid>,
+    versions: InUse,
     cures: Cures,
     timers: Timers,
     announcements: Vec<Announcement>,
@@ -109,6 +113,8 @@ impl Queue {
                 .collect(),
             tracked: HashMap::new(),
             ready: VecDeque::new(),
+            unread: VecDeque::new(),
+            versions: InUse::default(),
             cures: Cures::default(),
             timers: Timers::default(),
             announcements: Vec::new(),
@@ -183,6 +189,14 @@ impl Queue {
         }
     }
 
+    /// Speaks these versions of the API from now on: what waits for another one is looked at.
+    pub(crate) fn speak(&mut self, versions: InUse) {
+        self.versions = versions;
+        for uid in self.cures.served.clone() {
+            self.enqueue(&uid);
+        }
+    }
+
     /// Takes in one version of a request.
     fn apply(&mut self, signer: usize, mut object: PodCertificateRequest, now: Instant) {
         let Some(uid) = object.metadata.uid.as_deref().map(Uid::from) else {
@@ -201,7 +215,15 @@ impl Queue {
         if let Some(entry) = self.tracked.get_mut(&uid) {
             entry.version = version;
             entry.epoch = epoch;
-            // The spec is immutable: a new version changes no decision but lets a write through.
+            // The spec is immutable, but v1beta1 may show a key that v1 did not.
+            if entry.request.key == RequestedKey::NotShown {
+                let key = convert::key(&object.spec);
+                if key != RequestedKey::NotShown {
+                    self.show(&uid, key);
+                    return;
+                }
+            }
+            // A new version changes no decision but lets a write through.
             if matches!(&entry.state, State::Pending(pending) if pending.cure == Cure::Version) {
                 self.enqueue(&uid);
             }
@@ -223,6 +245,7 @@ impl Queue {
             state: State::Queued,
             generation: 0,
             failures: 0,
+            read_again: false,
             pool: 0,
             over: false,
             announced: Vec::new(),
@@ -230,6 +253,25 @@ impl Queue {
         };
         self.tracked.insert(Arc::clone(&uid), entry);
         self.ready.push_back(uid);
+    }
+
+    /// The key of `uid` has come to light.
+    fn show(&mut self, uid: &Uid, key: RequestedKey) {
+        let Some(entry) = self.tracked.get_mut(uid) else {
+            return;
+        };
+        let request = Request {
+            key,
+            ..entry.request.as_ref().clone()
+        };
+        entry.request = Arc::new(request);
+        match entry.state {
+            // It may stand among the unread; standing here twice does no harm.
+            State::Queued => self.ready.push_back(Arc::clone(uid)),
+            State::Pending(_) => self.enqueue(uid),
+            // What is under way is its reading, which ends in a moment.
+            State::InFlight | State::Answered => {}
+        }
     }
 
     /// The request needs no answer any more.

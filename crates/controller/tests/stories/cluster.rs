@@ -1,18 +1,24 @@
 //! A cluster of an API server and a controller, and the hands that make objects in it.
 
-use std::{collections::BTreeMap, fmt::Debug, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    fmt::Debug,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{ClusterTrustBundle, PodCertificateRequest};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
-use podcert_apiserver::{
-    ApiBody, ApiServer, Effect, Fault, Matching, Occurrence, Stats, User, Verb,
-};
+use podcert_apiserver::{ApiServer, Effect, Fault, Matching, Occurrence, Stats, User, Verb};
 use podcert_authority::{CaId, CaOptions, Pool};
 use podcert_controller::{Broken, Config, Controller, OwnPod, PoolSource, Signer};
 use podcert_issuance::{NamePolicy, Policy, service_dns, spiffe};
@@ -20,10 +26,11 @@ use podcert_pki::{Chain, KeyType, PrivateKey, TrustBundle, empty_csr};
 use podcert_runtime::{Clock as _, Health, Jitter, TokioClock, api};
 use podcert_workload::files::Options;
 use prometheus_client::registry::Registry;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tower::{ServiceExt as _, service_fn};
 
 pub(crate) const SERVICE_DNS: &str = "row-major.net/service-dns";
 pub(crate) const SPIFFE: &str = "row-major.net/spiffe";
@@ -45,7 +52,37 @@ pub(crate) struct Setup {
     pub(crate) spiffe_file: Option<PathBuf>,
     /// What the controller gets to see of each object the API server shows it.
     pub(crate) shown_as: Option<fn(&mut Value)>,
+    /// What it is answered instead.
+    pub(crate) gate: Gate,
 }
+
+/// Answers the controller's requests before they reach the API server: what lies outside its
+/// resources (discovery), and servers of another release behind the same address.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<Mutex<Vec<(fn(&Method, &str) -> bool, u16)>>>);
+
+impl Gate {
+    /// Requests of this method and path get this status, as plain text.
+    pub(crate) fn close(&self, which: fn(&Method, &str) -> bool, status: u16) {
+        self.0.lock().unwrap().push((which, status));
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    fn answer(&self, request: &Request<kube::client::Body>) -> Option<Response<StoryBody>> {
+        let rules = self.0.lock().unwrap();
+        let (_, status) = rules
+            .iter()
+            .find(|(which, _)| which(request.method(), request.uri().path()))?;
+        let body = Full::from("the gate is closed").map_err(|never| match never {});
+        let answer = Response::builder().status(*status);
+        Some(answer.body(body.boxed_unsync()).unwrap())
+    }
+}
+
+type StoryBody = UnsyncBoxBody<Bytes, Infallible>;
 
 impl Setup {
     pub(crate) fn new() -> Self {
@@ -67,6 +104,7 @@ impl Setup {
             concurrency: 32,
             spiffe_file: None,
             shown_as: None,
+            gate: Gate::default(),
         }
     }
 
@@ -82,6 +120,7 @@ impl Setup {
             concurrency,
             spiffe_file,
             shown_as,
+            gate,
         } = self;
         // A failing story shows its log; the first test sets it up for all.
         let _ = tracing_subscriber::fmt().with_test_writer().try_init();
@@ -128,19 +167,25 @@ impl Setup {
             ])
         };
         let local = Arc::new(TokioClock::starting_at(clock.now() + skew));
-        let server = ServiceExt::<http::Request<kube::client::Body>>::map_response(
-            api.as_user(User::new(CONTROLLER)),
-            move |response: http::Response<ApiBody>| {
-                response.map(|body| {
-                    body.map_frame(move |frame| {
+        let service = api.as_user(User::new(CONTROLLER));
+        let server = service_fn(move |request: Request<kube::client::Body>| {
+            let (service, gate) = (service.clone(), gate.clone());
+            async move {
+                if let Some(answer) = gate.answer(&request) {
+                    return Ok::<_, Infallible>(answer);
+                }
+                let response = service.oneshot(request).await?;
+                Ok(response.map(|body| {
+                    let shown = body.map_frame(move |frame| {
                         frame.map_data(|data| match shown_as {
                             Some(change) => changed(&data, change),
                             None => data,
                         })
-                    })
-                })
-            },
-        );
+                    });
+                    shown.boxed_unsync()
+                }))
+            }
+        });
         let connection = api::Connection::from_service(
             server,
             "default",
@@ -350,12 +395,28 @@ impl Cluster {
         }
     }
 
-    /// The request as it stands.
+    /// The request as it stands, in whatever version it is served.
     pub(crate) async fn look(&self, asked: &Asked) -> PodCertificateRequest {
-        self.requests(&asked.namespace)
-            .get(&asked.name)
-            .await
-            .unwrap()
+        let Asked {
+            namespace, name, ..
+        } = asked;
+        self.read(&format!(
+            "namespaces/{namespace}/podcertificaterequests/{name}"
+        ))
+        .await
+    }
+
+    /// An object of `certificates.k8s.io`, shown as if it were read at v1.
+    async fn read<K: DeserializeOwned>(&self, path: &str) -> K {
+        for version in ["v1", "v1beta1"] {
+            let request = Request::get(format!("/apis/certificates.k8s.io/{version}/{path}"));
+            let request = request.body(Vec::new()).unwrap();
+            if let Ok(mut object) = self.client.request::<Value>(request).await {
+                object["apiVersion"] = json!("certificates.k8s.io/v1");
+                return serde_json::from_value(object).unwrap();
+            }
+        }
+        panic!("{path} is nowhere")
     }
 
     /// The type and reason of its condition, if it has one.
@@ -390,7 +451,7 @@ impl Cluster {
     /// The anchors published for a signer.
     pub(crate) async fn anchors(&self, signer: &str) -> TrustBundle {
         let name = format!("{}:primary-bundle", signer.replace('/', ":"));
-        let bundle = self.bundles().get(&name).await.unwrap();
+        let bundle: ClusterTrustBundle = self.read(&format!("clustertrustbundles/{name}")).await;
         TrustBundle::from_pem(bundle.spec.trust_bundle).unwrap()
     }
 
@@ -453,7 +514,10 @@ impl Cluster {
 fn changed(data: &Bytes, change: fn(&mut Value)) -> Bytes {
     let mut lines = Vec::new();
     for line in serde_json::Deserializer::from_slice(data).into_iter::<Value>() {
-        let mut line = line.unwrap();
+        let Ok(mut line) = line else {
+            // Plain text, as of a page that is not there.
+            return data.clone();
+        };
         if let Some(items) = line.get_mut("items").and_then(Value::as_array_mut) {
             items.iter_mut().for_each(change);
         } else if let Some(object) = line.get_mut("object") {
@@ -469,7 +533,7 @@ fn changed(data: &Bytes, change: fn(&mut Value)) -> Bytes {
 
 pub(crate) async fn create<K>(api: &Api<K>, object: Value) -> K
 where
-    K: Clone + Debug + serde::Serialize + serde::de::DeserializeOwned,
+    K: Clone + Debug + serde::Serialize + DeserializeOwned,
 {
     let object = serde_json::from_value(object).unwrap();
     api.create(&PostParams::default(), &object).await.unwrap()
@@ -477,7 +541,7 @@ where
 
 pub(crate) async fn delete<K>(api: &Api<K>, name: &str)
 where
-    K: Clone + Debug + serde::de::DeserializeOwned,
+    K: Clone + Debug + DeserializeOwned,
 {
     api.delete(name, &DeleteParams::default().grace_period(0))
         .await

@@ -171,19 +171,12 @@ async fn a_server_that_cannot_be_listed_makes_it_unready_in_words() {
         .user(CONTROLLER)
         .verb(Verb::List)
         .resource("podcertificaterequests");
-    let effect = Effect::error(
-        404,
-        "NotFound",
-        "the server could not find the requested resource",
-    );
+    let effect = Effect::error(403, "Forbidden", "cannot list resource");
     let fault = setup.api.faults().inject(lists, Occurrence::Always, effect);
     let cluster = setup.start().await;
     cluster.pass(60).await;
     let report = cluster.health.report();
-    assert!(
-        report.contains("does not serve certificates.k8s.io/v1"),
-        "{report}"
-    );
+    assert!(report.contains("cannot list resource (403)"), "{report}");
     fault.remove();
     cluster
         .spiffe_pool

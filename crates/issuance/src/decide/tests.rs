@@ -165,7 +165,7 @@ const MISMATCHES: &[Mismatch] = &[
         "the key is in a field of v1beta1",
         |world| world.request.key = RequestedKey::from_stub_pkcs10(b""),
         WaitReason::KeyNotShown,
-        Wake::Restart,
+        Wake::ApiVersion,
         "kubelet older than 1.36",
     ),
     (

@@ -349,7 +349,7 @@ IF SOMETHING IS WRONG
   the controller is not ready /readyz says in words what is missing: a pool file, a list from the
                               API server, a bundle; it need not be restarted
   what a reason means         docs/operations.md: each word, what cures it, who acts
-Kubernetes 1.37 or later is needed (certificates.k8s.io/v1).
+Kubernetes 1.37 is needed, or 1.36 or 1.35 that serves certificates.k8s.io/v1beta1.
 
 EXAMPLE
   podcert controller --enable-spiffe-signer --spiffe-trust-domain cluster.local \\

@@ -15,6 +15,7 @@ use super::{Uid, entry::Cure};
 pub(super) struct Cures {
     namespaces: BTreeMap<String, InNamespace>,
     pub(super) pool: BTreeSet<Uid>,
+    pub(super) served: BTreeSet<Uid>,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +30,9 @@ impl Cures {
             Cure::Other | Cure::Version => {}
             Cure::Pool => {
                 self.pool.insert(Arc::clone(uid));
+            }
+            Cure::Served => {
+                self.served.insert(Arc::clone(uid));
             }
             Cure::Pod | Cure::PodOrServices => {
                 let found = self
@@ -49,6 +53,9 @@ impl Cures {
             Cure::Other | Cure::Version => {}
             Cure::Pool => {
                 self.pool.remove(uid);
+            }
+            Cure::Served => {
+                self.served.remove(uid);
             }
             Cure::Pod | Cure::PodOrServices => {
                 let Some(found) = self.namespaces.get_mut(&request.namespace) else {

@@ -16,6 +16,8 @@ pub(super) struct Tracked {
     // Of the state; a timer of an older state is void.
     pub(super) generation: u64,
     pub(super) failures: u32,
+    // At v1beta1, which says no more the second time.
+    pub(super) read_again: bool,
     // The pool it was last decided on, counted by its signer.
     pub(super) pool: u64,
     // Settled or deleted while in flight.
@@ -48,6 +50,8 @@ pub(super) enum Cure {
     Pod,
     PodOrServices,
     Pool,
+    /// Another version of the API being served.
+    Served,
     /// A newer version of the request.
     Version,
 }

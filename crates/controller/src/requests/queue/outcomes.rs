@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use podcert_issuance::{Wait, Wake};
-use podcert_resources::event::Severity;
+use podcert_issuance::{RequestedKey, Wait, Wake};
+use podcert_resources::{ApiVersion, event::Severity};
 use podcert_runtime::Backoff;
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::{
     timers::Timer,
 };
 use crate::metrics::Outcome as Counted;
-use crate::reasons::{CONFLICT, NOT_FOUND};
+use crate::reasons::{API_VERSION_NOT_SERVED, CONFLICT, NOT_FOUND};
 
 /// How long things are waited for.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +63,10 @@ pub(crate) enum Outcome {
     },
     /// The API server knows no such request.
     Gone,
+    /// What v1beta1 shows as its key.
+    Shown(RequestedKey),
+    /// The API server does not serve this version of the API (any more).
+    Unserved(ApiVersion),
     /// Another version of the request was written before.
     Conflict,
     /// It may succeed later.
@@ -159,6 +163,33 @@ impl Queue {
                 };
                 self.fail(&uid, pending, RetryWhen::Soon, now);
             }
+            Outcome::Shown(key) => {
+                entry.read_again = true;
+                self.show(&uid, key);
+                self.enqueue(&uid);
+            }
+            Outcome::Unserved(version) => {
+                let noticed = if entry.hides_its_key() {
+                    !self.versions.requests_at_v1beta1
+                } else {
+                    self.versions.requests != Some(version)
+                };
+                if noticed {
+                    self.enqueue(&uid);
+                    return;
+                }
+                let message = format!(
+                    "the API server does not serve podcertificaterequests of {} (any more?); \
+                     looking for what it serves",
+                    version.group_version()
+                );
+                let pending = Pending {
+                    reason: API_VERSION_NOT_SERVED,
+                    message,
+                    cure: Cure::Served,
+                };
+                self.fail(&uid, pending, RetryWhen::Soon, now);
+            }
             // The newer version is here already: answer that one.
             Outcome::Conflict if entry.version != version => self.enqueue(&uid),
             Outcome::Conflict => {
@@ -213,6 +244,7 @@ impl Queue {
                 let left = Duration::try_from(at.duration_since(date)).unwrap_or_default();
                 (Cure::Other, Some(left.clamp(SHORTEST_WAIT, RECHECK)))
             }
+            Wake::ApiVersion => (Cure::Served, None),
             Wake::Restart => (Cure::Other, None),
         };
         self.wait(

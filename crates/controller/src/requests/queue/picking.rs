@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use podcert_authority::Authority;
-use podcert_issuance::{Decision, Denial, Plan, Request, decide};
+use podcert_issuance::{Decision, Denial, Plan, Request, RequestedKey, decide};
 use tokio::time::Instant;
 
 use super::{
     Queue, Signer, Uid,
-    entry::{Cure, Pending, State},
+    entry::{Cure, Pending, State, Tracked},
 };
 use crate::reasons::POOL_NOT_LOADED;
 
@@ -24,6 +24,15 @@ pub(crate) struct Work {
     /// The resource version the write is conditional on.
     pub(crate) version: String,
     pub(crate) answer: Answer,
+}
+
+/// A request whose key v1 does not show, to be read at v1beta1.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    pub(crate) uid: Uid,
+    /// Index of the signer in the configuration.
+    pub(crate) signer: usize,
+    pub(crate) request: Arc<Request>,
 }
 
 /// What to answer.
@@ -44,6 +53,10 @@ impl Queue {
                 continue;
             };
             if !matches!(entry.state, State::Queued) {
+                continue;
+            }
+            if entry.hides_its_key() && self.versions.requests_at_v1beta1 {
+                self.unread.push_back(uid);
                 continue;
             }
             let signer = entry.signer;
@@ -95,5 +108,36 @@ impl Queue {
             });
         }
         None
+    }
+
+    /// The next request to read.
+    pub(crate) fn next_unread(&mut self) -> Option<Unread> {
+        while let Some(uid) = self.unread.pop_front() {
+            let Some(entry) = self.tracked.get_mut(&uid) else {
+                continue;
+            };
+            if !matches!(entry.state, State::Queued) || !entry.hides_its_key() {
+                continue;
+            }
+            if !self.versions.requests_at_v1beta1 {
+                self.ready.push_back(uid);
+                continue;
+            }
+            let (signer, request) = (entry.signer, Arc::clone(&entry.request));
+            self.set_state(&uid, State::InFlight);
+            return Some(Unread {
+                uid,
+                signer,
+                request,
+            });
+        }
+        None
+    }
+}
+
+impl Tracked {
+    /// Whether v1beta1 may show a key that was not seen yet.
+    pub(super) fn hides_its_key(&self) -> bool {
+        self.request.key == RequestedKey::NotShown && !self.read_again
     }
 }
