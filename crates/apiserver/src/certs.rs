@@ -88,6 +88,16 @@ fn trim_line(line: &str) -> &str {
         .trim_end_matches([' ', '\t'])
 }
 
+/// Base64 as Go's standard decoder takes it, line breaks and stray bits included; what is none
+/// counts as nothing.
+pub(crate) fn lenient_base64(text: &str) -> Vec<u8> {
+    let text: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+        .collect();
+    LENIENT_BASE64.decode(text).unwrap_or_default()
+}
+
 /// A public key: what kind, and the bytes that make it this key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Key {

@@ -18,6 +18,8 @@ pub(crate) struct Failure {
     pub(crate) reason: Cow<'static, str>,
     pub(crate) message: String,
     details: Option<Value>,
+    /// Where a list that expired may go on, out of step.
+    continue_token: Option<String>,
     /// Paths outside the served groups answer in plain text, as the real server's mux does.
     pub(crate) plain_text: bool,
 }
@@ -33,11 +35,12 @@ impl Failure {
             reason: reason.into(),
             message: message.into(),
             details: None,
+            continue_token: None,
             plain_text: false,
         }
     }
 
-    fn with_details(mut self, details: Value) -> Self {
+    pub(crate) fn with_details(mut self, details: Value) -> Self {
         self.details = Some(details);
         self
     }
@@ -155,6 +158,13 @@ impl Failure {
 
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
+    }
+
+    /// A list that cannot go on as it began, with the token by which it can all the same.
+    pub(crate) fn expired_list(message: &'static str, token: String) -> Self {
+        let mut failure = Self::expired(message);
+        failure.continue_token = Some(token);
+        failure
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
@@ -279,6 +289,9 @@ impl Failure {
             }
             if let Some(details) = &self.details {
                 map.insert("details".into(), details.clone());
+            }
+            if let Some(token) = &self.continue_token {
+                map.insert("metadata".into(), json!({"continue": token}));
             }
         }
         status

@@ -478,22 +478,38 @@ pub(crate) fn append_object(kind: &Kind, value: &Value, out: &mut Vec<u8>) -> us
     out.extend_from_slice(kind.api_version().as_bytes());
     out.extend_from_slice(b"\",");
     let head = out.len() - begin;
+    let unknown = versions::unknown_to(kind);
+    append_fields(value, &["kind", "apiVersion"], out, |field, value, out| {
+        if field == "spec" && !unknown.is_empty() && value.is_object() {
+            out.push(b'{');
+            append_fields(value, unknown, out, |_, value, out| append_json(value, out));
+            out.push(b'}');
+        } else {
+            append_json(value, out);
+        }
+    });
+    out.push(b'}');
+    head
+}
+
+/// Appends the fields of an object but for some, each value as `append` writes it.
+fn append_fields(
+    object: &Value,
+    without: &[&str],
+    out: &mut Vec<u8>,
+    append: impl Fn(&str, &Value, &mut Vec<u8>),
+) {
     let mut separator: &[u8] = b"";
-    for (field, value) in value.as_object().into_iter().flatten() {
-        if field == "kind" || field == "apiVersion" {
+    for (field, value) in object.as_object().into_iter().flatten() {
+        if without.contains(&field.as_str()) {
             continue;
         }
         out.extend_from_slice(separator);
         separator = b",";
         append_json(field, out);
         out.push(b':');
-        match (field.as_str(), versions::narrowed_spec(kind, value)) {
-            ("spec", Some(narrowed)) => append_json(&narrowed, out),
-            _ => append_json(value, out),
-        }
+        append(field, value, out);
     }
-    out.push(b'}');
-    head
 }
 
 fn append_json(value: &(impl serde::Serialize + ?Sized), out: &mut Vec<u8>) {

@@ -17,6 +17,7 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
 use crate::node::restriction::{self, Operation};
+use crate::kinds::KINDS;
 use crate::object::{metadata_mut, normalize};
 use crate::request::{Query, Target, Verb};
 use crate::server::{Admission, ApiServer};
@@ -24,6 +25,7 @@ use crate::service::{ApiBody, json_response};
 use crate::status::Failure;
 use crate::store::{Key, Stored};
 use crate::user::User;
+use crate::strategy;
 use crate::versions;
 use crate::watch::{Representation, append_metadata};
 
@@ -132,49 +134,96 @@ fn parse_body(target: &Target, headers: &HeaderMap, body: &Bytes) -> Result<Valu
     if !matches!(media_type, "" | "application/json") {
         return Err(Failure::unsupported_media_type(&["application/json"]));
     }
-    let mut object: Value = serde_json::from_slice(body).map_err(|error| {
+    let unrecognized = |why: &str| {
         Failure::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {error}",
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why}",
             target.kind.kind
         ))
-    })?;
-    check_type(target, &object)?;
+    };
+    let mut object: Value =
+        serde_json::from_slice(body).map_err(|error| unrecognized(&error.to_string()))?;
+    let what = match &object {
+        Value::Object(_) => "",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Number(_) | Value::Null => "number",
+    };
+    if !what.is_empty() {
+        return Err(unrecognized(&format!(
+            "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        )));
+    }
+    match check_type(target, &object) {
+        Ok(()) => {}
+        Err(Misfit::OtherVersion(given)) => {
+            return Err(Failure::bad_request(format!(
+                "the API version in the data ({given}) does not match the expected API version ({})",
+                target.kind.api_version()
+            )));
+        }
+        Err(Misfit::Unreadable { kind, version, why }) => {
+            return Err(Failure::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {}: {why}",
+                target.kind.kind
+            )));
+        }
+    }
     versions::known(target.kind, &mut object);
     normalize(&mut object);
     Ok(object)
 }
 
-/// Refuses objects of another kind or version; absent ones are taken for the target's.
-fn check_type(target: &Target, object: &Value) -> Result<(), Failure> {
-    let Some(map) = object.as_object() else {
-        return Err(Failure::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): it is not a JSON object",
-            target.kind.kind
-        )));
+/// How JSON fails to be an object of the wanted kind.
+enum Misfit {
+    /// It is one, in this other API version.
+    OtherVersion(String),
+    /// It says to be of this kind and version (without group), which cannot be decoded.
+    Unreadable {
+        kind: String,
+        version: String,
+        why: String,
+    },
+}
+
+/// Refuses objects of another kind or version, and values of other types than the kind's; absent
+/// kinds and versions are taken for the target's.
+fn check_type(target: &Target, object: &Value) -> Result<(), Misfit> {
+    let given = |field: &str| {
+        object
+            .get(field)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
     };
-    let text = |field: &str| map.get(field).and_then(Value::as_str).unwrap_or_default();
-    let (expected, given) = (target.kind.api_version(), text("apiVersion"));
-    if !given.is_empty() && given != expected {
-        return Err(Failure::bad_request(format!(
-            "the API version in the data ({given}) does not match the expected API version ({expected})"
+    let wanted = target.kind;
+    let kind = given("kind").unwrap_or(wanted.kind);
+    let expected = wanted.api_version();
+    let api_version = given("apiVersion").unwrap_or(&expected);
+    let unreadable = |why: String| Misfit::Unreadable {
+        kind: kind.to_owned(),
+        version: api_version.rsplit('/').next().unwrap_or_default().into(),
+        why,
+    };
+    let is_registered = KINDS
+        .iter()
+        .any(|row| row.kind == kind && row.api_version() == api_version);
+    if !is_registered || (kind != wanted.kind && api_version == expected) {
+        return Err(unreadable(format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""
         )));
     }
-    let given = text("kind");
-    if !given.is_empty() && given != target.kind.kind {
-        return Err(Failure::bad_request(format!(
-            "{given} in version {expected:?} cannot be handled as a {}",
-            target.kind.kind
-        )));
+    if api_version != expected {
+        return Err(Misfit::OtherVersion(api_version.to_owned()));
+    }
+    if let Some(why) = strategy::types::misfit(wanted, object) {
+        return Err(unreadable(why));
     }
     for path in ["metadata", "spec", "status"] {
-        if map
+        if object
             .get(path)
             .is_some_and(|value| !value.is_object() && !value.is_null())
         {
-            return Err(Failure::bad_request(format!(
-                "{} in version {expected:?} cannot be handled as a {}: {path} must be an object",
-                target.kind.kind, target.kind.kind
-            )));
+            return Err(unreadable(format!("{path} must be an object")));
         }
     }
     Ok(())

@@ -10,7 +10,7 @@
 //! body at v1beta1 ──▶ known ──▶ rules ──▶ store ──▶ append_object ──▶ answer at v1
 //! ```
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::kinds::{Kind, Rules};
 
@@ -58,20 +58,8 @@ pub(crate) fn view(kind: &Kind, stored: &Value) -> Value {
     object
 }
 
-/// A stored spec as this version shows it, if that is not the whole of it.
-pub(crate) fn narrowed_spec(kind: &Kind, spec: &Value) -> Option<Map<String, Value>> {
-    let unknown = unknown_to(kind);
-    let spec = spec.as_object()?;
-    if !unknown.iter().any(|field| spec.contains_key(*field)) {
-        return None;
-    }
-    let mut narrowed = spec.clone();
-    narrowed.retain(|field, _| !unknown.contains(&field.as_str()));
-    Some(narrowed)
-}
-
 /// Fields of the spec that other versions have and this one does not.
-fn unknown_to(kind: &Kind) -> &'static [&'static str] {
+pub(crate) fn unknown_to(kind: &Kind) -> &'static [&'static str] {
     match (kind.rules, kind.version) {
         (Rules::PodCertificateRequest, "v1") => &["pkixPublicKey", "proofOfPossession"],
         _ => &[],

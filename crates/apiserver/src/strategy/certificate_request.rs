@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::metadata::{ANNOTATIONS_LIMIT, annotations_size};
 use super::names::{self, NameRule, Prefix};
@@ -38,16 +38,66 @@ struct Spec {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_expiration_seconds: Option<i32>,
     /// Base64 of a SubjectPublicKeyInfo; v1beta1 only.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(with = "nullable")]
     pkix_public_key: String,
     /// Base64 of a signature; v1beta1 only.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(with = "nullable")]
     proof_of_possession: String,
     /// Base64 of DER.
     #[serde(rename = "stubPKCS10Request", with = "nullable")]
     stub_pkcs10_request: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unverified_user_annotations: BTreeMap<String, String>,
+}
+
+impl Spec {
+    /// The JSON of the type that the real server has for all versions: no field has a JSON name of
+    /// its own there, and none is left out.
+    fn as_go_shows_it(&self) -> String {
+        let text = |text: &str| Value::from(text).to_string();
+        let bytes = |base64: &str| match base64 {
+            "" => "null".to_owned(),
+            base64 => text(base64),
+        };
+        let annotations = match self.unverified_user_annotations.is_empty() {
+            true => "null".to_owned(),
+            false => json!(self.unverified_user_annotations).to_string(),
+        };
+        let fields = [
+            ("SignerName", text(&self.signer_name)),
+            ("PodName", text(&self.pod_name)),
+            ("PodUID", text(&self.pod_uid)),
+            ("ServiceAccountName", text(&self.service_account_name)),
+            ("ServiceAccountUID", text(&self.service_account_uid)),
+            ("NodeName", text(&self.node_name)),
+            ("NodeUID", text(&self.node_uid)),
+            (
+                "MaxExpirationSeconds",
+                json!(self.max_expiration_seconds).to_string(),
+            ),
+            ("PKIXPublicKey", bytes(&self.pkix_public_key)),
+            ("ProofOfPossession", bytes(&self.proof_of_possession)),
+            ("StubPKCS10Request", bytes(&self.stub_pkcs10_request)),
+            ("UnverifiedUserAnnotations", annotations),
+        ];
+        let shown: Vec<String> = fields
+            .iter()
+            .map(|(name, value)| format!("{name:?}:{value}"))
+            .collect();
+        format!("{{{}}}", shown.join(","))
+    }
+
+    /// Base64 as the real server writes it: decoded and encoded again.
+    fn canonical(mut self) -> Self {
+        for bytes in [
+            &mut self.pkix_public_key,
+            &mut self.proof_of_possession,
+            &mut self.stub_pkcs10_request,
+        ] {
+            *bytes = STANDARD.encode(certs::lenient_base64(bytes));
+        }
+        self
+    }
 }
 
 /// Bytes that Go shows as `null` when there are none: a slice without `omitempty`.
@@ -70,18 +120,20 @@ mod nullable {
 
 /// Defaults of a new request.
 pub(super) fn prepare_create(object: &mut Value) -> Result<(), Failure> {
-    let mut spec: Spec = decode(object, "spec")?;
+    let mut spec = decode::<Spec>(object, "spec")?.canonical();
     spec.max_expiration_seconds
         .get_or_insert(DEFAULT_MAX_EXPIRATION);
     encode(object, "spec", &spec);
     // Never absent, as Go writes it.
-    encode(object, "status", &serde_json::json!({}));
+    encode(object, "status", &json!({}));
     Ok(())
 }
 
 /// Reduces a request to the fields its type has.
 pub(super) fn shape(object: &mut Value) -> Result<(), Failure> {
-    let spec: Spec = decode(object, "spec")?;
+    let mut spec = decode::<Spec>(object, "spec")?.canonical();
+    spec.max_expiration_seconds
+        .get_or_insert(DEFAULT_MAX_EXPIRATION);
     encode(object, "spec", &spec);
     Ok(())
 }
@@ -138,11 +190,16 @@ pub(super) fn check_create(object: &Value) -> Vec<FieldError> {
 }
 
 pub(super) fn check_update(object: &Value, old: &Value) -> Vec<FieldError> {
-    let spec = object.get("spec").unwrap_or(&Value::Null);
-    if old.get("spec") == Some(spec) {
+    let spec = |object| decode::<Spec>(object, "spec").unwrap_or_default();
+    let new = spec(object);
+    if new == spec(old) {
         return Vec::new();
     }
-    vec![FieldError::invalid_raw("spec", spec, "field is immutable")]
+    vec![FieldError::invalid_raw(
+        "spec",
+        new.as_go_shows_it(),
+        "field is immutable",
+    )]
 }
 
 fn check_annotations(annotations: &BTreeMap<String, String>) -> Vec<FieldError> {
@@ -285,22 +342,12 @@ fn decode<T: Default + for<'a> Deserialize<'a>>(object: &Value, field: &str) -> 
     let Some(value) = object.get(field) else {
         return Ok(T::default());
     };
-    let decoded = T::deserialize(value).map_err(|error| {
+    // What does not fit the type was refused when the body was read ([`super::types`]).
+    T::deserialize(value).map_err(|error| {
         Failure::bad_request(format!(
-            "PodCertificateRequest in version \"v1\" cannot be handled as a PodCertificateRequest: {field}: {error}"
+            "the object cannot be handled as a PodCertificateRequest: {field}: {error}"
         ))
-    })?;
-    if field == "spec"
-        && ["stubPKCS10Request", "pkixPublicKey", "proofOfPossession"]
-            .iter()
-            .filter_map(|bytes| value.get(bytes)?.as_str())
-            .any(|base64| STANDARD.decode(base64).is_err())
-    {
-        return Err(Failure::bad_request(
-            "PodCertificateRequest in version \"v1\" cannot be handled as a PodCertificateRequest: illegal base64 data",
-        ));
-    }
-    Ok(decoded)
+    })
 }
 
 fn encode(object: &mut Value, field: &str, value: &impl Serialize) {

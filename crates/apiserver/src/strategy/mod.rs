@@ -8,6 +8,7 @@ pub(crate) mod metadata;
 pub(crate) mod names;
 pub(crate) mod signer;
 pub(crate) mod trust_bundle;
+pub(crate) mod types;
 
 mod certificate_request;
 mod core;

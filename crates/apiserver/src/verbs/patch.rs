@@ -7,8 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use json_patch::PatchOperation;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::Misfit;
+use crate::field::FieldError;
 use crate::object::normalize;
 use crate::request::{Query, Target};
 use crate::server::ApiServer;
@@ -30,7 +32,8 @@ impl ApiServer {
         self.update(user, target, query, |old| {
             let mut object = versions::view(target.kind, &old.value);
             patch.apply(&mut object)?;
-            super::check_type(target, &object)?;
+            super::check_type(target, &object)
+                .map_err(|misfit| unreadable(target, &object, misfit))?;
             versions::known(target.kind, &mut object);
             normalize(&mut object);
             check_identity(target, &object)?;
@@ -139,6 +142,25 @@ fn depth(value: &Value) -> usize {
         _ => return 0,
     };
     1 + inner.unwrap_or(0)
+}
+
+/// An error of the patch, which shows the whole object that it made.
+fn unreadable(target: &Target, object: &Value, misfit: Misfit) -> Failure {
+    let why = match misfit {
+        Misfit::Unreadable { why, .. } => why,
+        Misfit::OtherVersion(given) => format!(
+            "the API version in the data ({given}) does not match the expected API version ({})",
+            target.kind.api_version()
+        ),
+    };
+    let error = FieldError::invalid("patch", &object.to_string(), why);
+    Failure::new(422, "Invalid", format!(" \"\" is invalid: {error}")).with_details(json!({
+        "causes": [{
+            "reason": error.kind.cause(),
+            "message": error.body(),
+            "field": error.field,
+        }],
+    }))
 }
 
 /// A patch cannot move an object.

@@ -26,12 +26,18 @@ fn signer() -> Vec<Case> {
         refused(
             "request-signer/has-a-path",
             |_, object| object["spec"]["signerName"] = "noslash".into(),
-            &[("spec.signerName", concat!("Invalid value: \"noslash\": ", signer_form!()))],
+            &[(
+                "spec.signerName",
+                concat!("Invalid value: \"noslash\": ", signer_form!()),
+            )],
         ),
         refused(
             "request-signer/has-one-slash",
             |_, object| object["spec"]["signerName"] = "example.com/a/b".into(),
-            &[("spec.signerName", concat!("Invalid value: \"example.com/a/b\": ", signer_form!()))],
+            &[(
+                "spec.signerName",
+                concat!("Invalid value: \"example.com/a/b\": ", signer_form!()),
+            )],
         ),
         refused(
             "request-signer/domain-has-two-segments",
@@ -46,14 +52,23 @@ fn signer() -> Vec<Case> {
             |_, object| object["spec"]["signerName"] = "Example.com/signer".into(),
             &[(
                 "spec.signerName",
-                concat!("Invalid value: \"Example.com\": validating label \"Example\": ", label_rule!()),
+                concat!(
+                    "Invalid value: \"Example.com\": validating label \"Example\": ",
+                    label_rule!()
+                ),
             )],
         ),
         refused(
             "request-signer/domain-is-not-empty",
             |_, object| object["spec"]["signerName"] = "/signer".into(),
             &[
-                ("spec.signerName", concat!("Invalid value: \"\": validating label \"\": ", label_rule!())),
+                (
+                    "spec.signerName",
+                    concat!(
+                        "Invalid value: \"\": validating label \"\": ",
+                        label_rule!()
+                    ),
+                ),
                 (
                     "spec.signerName",
                     "Invalid value: \"\": should be a domain with at least two segments separated by dots",
@@ -63,27 +78,42 @@ fn signer() -> Vec<Case> {
         refused(
             "request-signer/domain-labels-have-63-characters-at-most",
             |_, object| object["spec"]["signerName"] = format!("{}.com/x", "a".repeat(64)).into(),
-            &[("spec.signerName", "Invalid value: {}: must be no more than 63 characters")],
+            &[(
+                "spec.signerName",
+                "Invalid value: {}: must be no more than 63 characters",
+            )],
         ),
         refused(
             "request-signer/path-consists-of-subdomains",
             |_, object| object["spec"]["signerName"] = "example.com/Signer".into(),
             &[(
                 "spec.signerName",
-                concat!("Invalid value: \"Signer\": validating label \"Signer\": ", subdomain_rule!()),
+                concat!(
+                    "Invalid value: \"Signer\": validating label \"Signer\": ",
+                    subdomain_rule!()
+                ),
             )],
         ),
         refused(
             "request-signer/path-is-not-empty",
             |_, object| object["spec"]["signerName"] = "example.com/".into(),
-            &[("spec.signerName", concat!("Invalid value: \"\": validating label \"\": ", subdomain_rule!()))],
+            &[(
+                "spec.signerName",
+                concat!(
+                    "Invalid value: \"\": validating label \"\": ",
+                    subdomain_rule!()
+                ),
+            )],
         ),
         refused(
             "request-signer/has-no-underscore",
             |_, object| object["spec"]["signerName"] = "example.com/a_b".into(),
             &[(
                 "spec.signerName",
-                concat!("Invalid value: \"a_b\": validating label \"a_b\": ", subdomain_rule!()),
+                concat!(
+                    "Invalid value: \"a_b\": validating label \"a_b\": ",
+                    subdomain_rule!()
+                ),
             )],
         ),
         refused(
@@ -91,12 +121,18 @@ fn signer() -> Vec<Case> {
             |_, object| {
                 object["spec"]["signerName"] = format!("{}/{}", domain(253), path(318)).into();
             },
-            &[("spec.signerName", "Too long: may not be more than 571 bytes")],
+            &[(
+                "spec.signerName",
+                "Too long: may not be more than 571 bytes",
+            )],
         ),
         refused(
             "request-signer/domain-has-253-characters-at-most",
             |_, object| object["spec"]["signerName"] = format!("{}/a", domain(255)).into(),
-            &[("spec.signerName", "Too long: may not be more than 253 bytes")],
+            &[(
+                "spec.signerName",
+                "Too long: may not be more than 253 bytes",
+            )],
         ),
         accepted("request-signer/may-have-571-characters", |_, object| {
             object["spec"]["signerName"] = format!("{}/{}", domain(253), path(317)).into();
@@ -125,7 +161,10 @@ fn names() -> Vec<Case> {
         refused(
             "request-pod/name-has-253-characters-at-most",
             |_, object| object["spec"]["podName"] = "a".repeat(254).into(),
-            &[("spec.podName", "Invalid value: \"{}\": must be no more than 253 characters")],
+            &[(
+                "spec.podName",
+                "Invalid value: \"{}\": must be no more than 253 characters",
+            )],
         ),
         refused(
             "request-service-account/name-is-a-subdomain",
@@ -140,7 +179,10 @@ fn names() -> Vec<Case> {
         refused(
             "request-service-account/name-has-253-characters-at-most",
             |_, object| object["spec"]["serviceAccountName"] = "a".repeat(254).into(),
-            &[("spec.serviceAccountName", "Invalid value: \"{}\": must be no more than 253 characters")],
+            &[(
+                "spec.serviceAccountName",
+                "Invalid value: \"{}\": must be no more than 253 characters",
+            )],
         ),
         refused(
             "request-node/name-is-a-subdomain",
@@ -155,14 +197,20 @@ fn names() -> Vec<Case> {
         refused(
             "request-node/name-has-253-characters-at-most",
             |_, object| object["spec"]["nodeName"] = "a".repeat(254).into(),
-            &[("spec.nodeName", "Invalid value: \"{}\": must be no more than 253 characters")],
+            &[(
+                "spec.nodeName",
+                "Invalid value: \"{}\": must be no more than 253 characters",
+            )],
         ),
-        accepted("request-pod/names-may-have-253-characters-and-dots", |_, object| {
-            let name = format!("a.{}", "b".repeat(251));
-            for field in ["podName", "serviceAccountName", "nodeName"] {
-                object["spec"][field] = name.clone().into();
-            }
-        }),
+        accepted(
+            "request-pod/names-may-have-253-characters-and-dots",
+            |_, object| {
+                let name = format!("a.{}", "b".repeat(251));
+                for field in ["podName", "serviceAccountName", "nodeName"] {
+                    object["spec"][field] = name.clone().into();
+                }
+            },
+        ),
     ]
 }
 
@@ -176,7 +224,10 @@ fn uids() -> Vec<Case> {
         refused(
             "request-service-account/uid-is-not-empty",
             |_, object| remove(object, "spec", "serviceAccountUID"),
-            &[("spec.serviceAccountUID", "Invalid value: \"\": must not be empty")],
+            &[(
+                "spec.serviceAccountUID",
+                "Invalid value: \"\": must not be empty",
+            )],
         ),
         refused(
             "request-node/uid-is-not-empty",
@@ -191,7 +242,10 @@ fn uids() -> Vec<Case> {
         refused(
             "request-service-account/uid-has-128-bytes-at-most",
             |_, object| object["spec"]["serviceAccountUID"] = "x".repeat(129).into(),
-            &[("spec.serviceAccountUID", "Too long: may not be more than 128 bytes")],
+            &[(
+                "spec.serviceAccountUID",
+                "Too long: may not be more than 128 bytes",
+            )],
         ),
         refused(
             "request-node/uid-has-128-bytes-at-most",
@@ -208,36 +262,39 @@ fn uids() -> Vec<Case> {
             object["spec"]["serviceAccountUID"] = "é".repeat(64).into();
             object["spec"]["nodeUID"] = "/".into();
         }),
-        Case::new("request-create/empty-spec-misses-everything", |world: World| async move {
-            for spec in [json!({}), Value::Null] {
-                let mut object = super::proper(&world);
-                object["spec"] = spec;
-                let answer = world.admin().post(&world.requests(), &object).await;
-                answer.refused(422, "Invalid");
-                let mut fields: Vec<&str> = answer.body["details"]["causes"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|cause| cause["field"].as_str().unwrap())
-                    .collect();
-                // What is said about the missing key differs between releases.
-                fields.truncate(7);
-                assert_eq!(
-                    fields,
-                    [
-                        "spec.signerName",
-                        "spec.podName",
-                        "spec.podUID",
-                        "spec.serviceAccountName",
-                        "spec.serviceAccountUID",
-                        "spec.nodeName",
-                        "spec.nodeUID",
-                    ],
-                    "{}",
-                    answer.body
-                );
-            }
-        }),
+        Case::new(
+            "request-create/empty-spec-misses-everything",
+            |world: World| async move {
+                for spec in [json!({}), Value::Null] {
+                    let mut object = super::proper(&world);
+                    object["spec"] = spec;
+                    let answer = world.admin().post(&world.requests(), &object).await;
+                    answer.refused(422, "Invalid");
+                    let mut fields: Vec<&str> = answer.body["details"]["causes"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .map(|cause| cause["field"].as_str().unwrap())
+                        .collect();
+                    // What is said about the missing key differs between releases.
+                    fields.truncate(7);
+                    assert_eq!(
+                        fields,
+                        [
+                            "spec.signerName",
+                            "spec.podName",
+                            "spec.podUID",
+                            "spec.serviceAccountName",
+                            "spec.serviceAccountUID",
+                            "spec.nodeName",
+                            "spec.nodeUID",
+                        ],
+                        "{}",
+                        answer.body
+                    );
+                }
+            },
+        ),
     ]
 }
 
@@ -246,22 +303,34 @@ fn lifetime() -> Vec<Case> {
         refused(
             "request-lifetime/is-an-hour-at-least",
             |_, object| object["spec"]["maxExpirationSeconds"] = 3599.into(),
-            &[(MAX, "Invalid value: 3599: must be in the range [3600, 7862400]")],
+            &[(
+                MAX,
+                "Invalid value: 3599: must be in the range [3600, 7862400]",
+            )],
         ),
         refused(
             "request-lifetime/is-91-days-at-most",
             |_, object| object["spec"]["maxExpirationSeconds"] = 7_862_401.into(),
-            &[(MAX, "Invalid value: 7862401: must be in the range [3600, 7862400]")],
+            &[(
+                MAX,
+                "Invalid value: 7862401: must be in the range [3600, 7862400]",
+            )],
         ),
         refused(
             "request-lifetime/zero-is-no-default",
             |_, object| object["spec"]["maxExpirationSeconds"] = 0.into(),
-            &[(MAX, "Invalid value: 0: must be in the range [3600, 7862400]")],
+            &[(
+                MAX,
+                "Invalid value: 0: must be in the range [3600, 7862400]",
+            )],
         ),
         refused(
             "request-lifetime/is-not-negative",
             |_, object| object["spec"]["maxExpirationSeconds"] = (-86_400).into(),
-            &[(MAX, "Invalid value: -86400: must be in the range [3600, 7862400]")],
+            &[(
+                MAX,
+                "Invalid value: -86400: must be in the range [3600, 7862400]",
+            )],
         ),
         accepted("request-lifetime/may-be-an-hour", |_, object| {
             object["spec"]["maxExpirationSeconds"] = 3600.into();
@@ -269,21 +338,27 @@ fn lifetime() -> Vec<Case> {
         accepted("request-lifetime/may-be-91-days", |_, object| {
             object["spec"]["maxExpirationSeconds"] = 7_862_400.into();
         }),
-        Case::new("request-lifetime/null-is-the-default", |world: World| async move {
-            let created = create(&world, |_, object| {
-                object["spec"]["maxExpirationSeconds"] = Value::Null;
-            })
-            .await
-            .created();
-            assert_eq!(created["spec"]["maxExpirationSeconds"], 86_400);
-        }),
+        Case::new(
+            "request-lifetime/null-is-the-default",
+            |world: World| async move {
+                let created = create(&world, |_, object| {
+                    object["spec"]["maxExpirationSeconds"] = Value::Null;
+                })
+                .await
+                .created();
+                assert_eq!(created["spec"]["maxExpirationSeconds"], 86_400);
+            },
+        ),
         refused(
             "request-lifetime/for-kubernetes-signers-is-a-day-at-most",
             |_, object| {
                 object["spec"]["signerName"] = "kubernetes.io/any".into();
                 object["spec"]["maxExpirationSeconds"] = 86_401.into();
             },
-            &[(MAX, "Invalid value: 86401: must be in the range [3600, 86400]")],
+            &[(
+                MAX,
+                "Invalid value: 86401: must be in the range [3600, 86400]",
+            )],
         ),
         refused(
             "request-lifetime/for-kubernetes-subdomains-is-a-day-at-most",
@@ -291,16 +366,25 @@ fn lifetime() -> Vec<Case> {
                 object["spec"]["signerName"] = "sub.kubernetes.io/any".into();
                 object["spec"]["maxExpirationSeconds"] = 86_401.into();
             },
-            &[(MAX, "Invalid value: 86401: must be in the range [3600, 86400]")],
+            &[(
+                MAX,
+                "Invalid value: 86401: must be in the range [3600, 86400]",
+            )],
         ),
-        accepted("request-lifetime/for-kubernetes-signers-may-be-a-day", |_, object| {
-            object["spec"]["signerName"] = "kubernetes.io/any".into();
-            object["spec"]["maxExpirationSeconds"] = 86_400.into();
-        }),
-        accepted("request-lifetime/of-like-named-signers-is-not-limited", |_, object| {
-            object["spec"]["signerName"] = "notkubernetes.io/any".into();
-            object["spec"]["maxExpirationSeconds"] = 86_401.into();
-        }),
+        accepted(
+            "request-lifetime/for-kubernetes-signers-may-be-a-day",
+            |_, object| {
+                object["spec"]["signerName"] = "kubernetes.io/any".into();
+                object["spec"]["maxExpirationSeconds"] = 86_400.into();
+            },
+        ),
+        accepted(
+            "request-lifetime/of-like-named-signers-is-not-limited",
+            |_, object| {
+                object["spec"]["signerName"] = "notkubernetes.io/any".into();
+                object["spec"]["maxExpirationSeconds"] = 86_401.into();
+            },
+        ),
     ]
 }
 
@@ -318,15 +402,18 @@ fn annotations() -> Vec<Case> {
                 json!({"example.com/a": "b", "Example.com/Key_1.x": "", "a.b/c": "ü\n"})
             );
         }),
-        Case::new("request-annotations/empty-ones-are-left-out", |world: World| async move {
-            let created = create(&world, |_, object| {
-                object["spec"]["unverifiedUserAnnotations"] = json!({});
-            })
-            .await
-            .created();
-            let spec = created["spec"].as_object().unwrap();
-            assert!(!spec.contains_key("unverifiedUserAnnotations"), "{created}");
-        }),
+        Case::new(
+            "request-annotations/empty-ones-are-left-out",
+            |world: World| async move {
+                let created = create(&world, |_, object| {
+                    object["spec"]["unverifiedUserAnnotations"] = json!({});
+                })
+                .await
+                .created();
+                let spec = created["spec"].as_object().unwrap();
+                assert!(!spec.contains_key("unverifiedUserAnnotations"), "{created}");
+            },
+        ),
         refused(
             "request-annotations/have-a-domain",
             |_, object| object["spec"]["unverifiedUserAnnotations"] = json!({"foo": "x"}),
@@ -344,7 +431,10 @@ fn annotations() -> Vec<Case> {
             "request-annotations/have-a-name-after-the-domain",
             |_, object| object["spec"]["unverifiedUserAnnotations"] = json!({"acme.io/": "x"}),
             &[
-                (ANNOTATIONS, "Invalid value: \"acme.io/\": name part must be non-empty"),
+                (
+                    ANNOTATIONS,
+                    "Invalid value: \"acme.io/\": name part must be non-empty",
+                ),
                 (
                     ANNOTATIONS,
                     "Invalid value: \"acme.io/\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
@@ -354,7 +444,10 @@ fn annotations() -> Vec<Case> {
         refused(
             "request-annotations/have-a-domain-before-the-name",
             |_, object| object["spec"]["unverifiedUserAnnotations"] = json!({"/foo": "x"}),
-            &[(ANNOTATIONS, "Invalid value: \"/foo\": prefix part must be non-empty")],
+            &[(
+                ANNOTATIONS,
+                "Invalid value: \"/foo\": prefix part must be non-empty",
+            )],
         ),
         refused(
             "request-annotations/have-one-slash",
@@ -369,7 +462,10 @@ fn annotations() -> Vec<Case> {
             |_, object| object["spec"]["unverifiedUserAnnotations"] = json!({"a_b/foo": "x"}),
             &[(
                 ANNOTATIONS,
-                concat!("Invalid value: \"a_b/foo\": prefix part ", subdomain_rule!()),
+                concat!(
+                    "Invalid value: \"a_b/foo\": prefix part ",
+                    subdomain_rule!()
+                ),
             )],
         ),
         refused(
@@ -378,7 +474,10 @@ fn annotations() -> Vec<Case> {
                 let key = format!("a.b/{}", "c".repeat(64));
                 object["spec"]["unverifiedUserAnnotations"] = json!({key: "x"});
             },
-            &[(ANNOTATIONS, "Invalid value: {}: name part must be no more than 63 bytes")],
+            &[(
+                ANNOTATIONS,
+                "Invalid value: {}: name part must be no more than 63 bytes",
+            )],
         ),
         refused(
             "request-annotations/have-domains-of-253-bytes-at-most",
@@ -386,7 +485,10 @@ fn annotations() -> Vec<Case> {
                 let key = format!("{}/c", "a".repeat(254));
                 object["spec"]["unverifiedUserAnnotations"] = json!({key: "x"});
             },
-            &[(ANNOTATIONS, "Invalid value: {}: prefix part must be no more than 253 bytes")],
+            &[(
+                ANNOTATIONS,
+                "Invalid value: {}: prefix part must be no more than 253 bytes",
+            )],
         ),
         refused(
             "request-annotations/are-each-told-wrong",

@@ -165,17 +165,17 @@ fn requests() -> Vec<Case> {
             assert_eq!(created["kind"], "PodCertificateRequest");
             assert_eq!(created["apiVersion"], world.certificates_api());
         }),
-        Case::new("request-json/other-version-is-refused", |world: World| async move {
+        Case::new("request-json/unknown-version-is-refused", |world: World| async move {
             let answer = create(&world, |_, object| {
                 object["apiVersion"] = "certificates.k8s.io/v9".into();
             })
             .await;
-            assert_eq!(
-                answer.refused(400, "BadRequest"),
-                format!(
-                    "the API version in the data (certificates.k8s.io/v9) does not match the expected API version ({})",
-                    world.certificates_api()
-                )
+            let message = answer.refused(400, "BadRequest");
+            assert!(
+                message.starts_with(
+                    "PodCertificateRequest in version \"v9\" cannot be handled as a PodCertificateRequest: no kind \"PodCertificateRequest\" is registered for version \"certificates.k8s.io/v9\" in scheme "
+                ),
+                "{message}"
             );
         }),
         Case::new("request-json/other-kind-is-refused", |world: World| async move {
@@ -236,7 +236,7 @@ fn statuses() -> Vec<Case> {
         malformed_status(
             "status-json/date-is-no-number",
             || json!({"beginRefreshAt": 1}),
-            "json: cannot unmarshal number into Go value of type string",
+            "json: cannot unmarshal number into Go struct field PodCertificateRequestStatus.status.beginRefreshAt of type string",
         ),
         malformed_status(
             "status-json/transition-time-is-a-date",
@@ -257,16 +257,31 @@ fn malformed_status(name: &'static str, status: fn() -> Value, why: &'static str
         let scene = super::scene::Scene::begin(world).await;
         let why = why.replace("{version}", scene.world.target.api.as_str());
         unhandled(&scene.world, &scene.put(status()).await, &why);
-        // The same in a patch is read by the same decoder, after merging.
+        // In a patch it is an error of the patch, shown with the whole object it makes.
         let patch = json!({"status": status()});
-        let answer = scene.world.admin().patch(&scene.path(), "merge", &patch).await;
-        assert_eq!(answer.code, 400, "{}", answer.body);
+        let answer = scene
+            .world
+            .admin()
+            .patch(&scene.path(), "merge", &patch)
+            .await;
+        let message = answer.refused(422, "Invalid");
+        assert!(message.starts_with(" \"\" is invalid: patch: "), "{message}");
+        let cause = &answer.body["details"]["causes"][0];
+        assert_eq!(cause["field"], "patch");
+        let message = cause["message"].as_str().unwrap();
+        assert!(message.starts_with("Invalid value: \"{\\\""), "{message}");
+        assert!(message.ends_with(&format!("}}\": {why}")), "{message}");
     })
 }
 
 async fn send(world: &World, body: &str) -> crate::Answer {
     world
         .admin()
-        .send(Method::POST, &world.requests(), Some(body.to_owned()), "application/json")
+        .send(
+            Method::POST,
+            &world.requests(),
+            Some(body.to_owned()),
+            "application/json",
+        )
         .await
 }

@@ -7,9 +7,7 @@ use serde_json::Value;
 
 use super::create::remove;
 use super::{Cause, accepted, create, refused, vectors};
-use crate::material::{
-    KeyType, POD_UID, csr, der_element, key, proof_of_possession, proof_with, request,
-};
+use crate::material::{KeyType, POD_UID, csr, key, proof_of_possession, request};
 use crate::{ApiVersion, Case, Release, Target, World};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -22,12 +20,19 @@ fn kinds() -> Vec<Case> {
         ($name:literal, $kind:expr) => {
             Case::new($name, |world: World| async move {
                 let object = request(&world, "a", &key($kind));
-                let created = world.admin().post(&world.requests(), &object).await.created();
+                let created = world
+                    .admin()
+                    .post(&world.requests(), &object)
+                    .await
+                    .created();
                 assert_eq!(
                     created["spec"]["stubPKCS10Request"],
                     object["spec"]["stubPKCS10Request"]
                 );
-                assert_eq!(created["spec"]["pkixPublicKey"], object["spec"]["pkixPublicKey"]);
+                assert_eq!(
+                    created["spec"]["pkixPublicKey"],
+                    object["spec"]["pkixPublicKey"]
+                );
             })
         };
     }
@@ -56,8 +61,10 @@ fn stubs() -> Vec<Case> {
         accepted("request-csr/extensions-do-not-matter", |_, object| {
             let mut params = CertificateParams::new(vec!["a".into()]).unwrap();
             params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-            params.custom_extensions =
-                vec![CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 1, 1], vec![5, 0])];
+            params.custom_extensions = vec![CustomExtension::from_oid_content(
+                &[1, 3, 6, 1, 4, 1, 1, 1],
+                vec![5, 0],
+            )];
             set_stub(object, &request_of(&params, &key(KeyType::Ed25519)));
         }),
         accepted("request-csr/p521-may-be-hashed-with-sha256", |_, object| {
@@ -71,7 +78,10 @@ fn stubs() -> Vec<Case> {
         bad_stub(
             "request-csr/rsa-2048-is-refused",
             |object| set_stub(object, &csr(&key(KeyType::Rsa(2048)))),
-            &[(STUB, "Invalid value: \"2048-bit modulus\": RSA keys must have modulus size 3072 or 4096")],
+            &[(
+                STUB,
+                "Invalid value: \"2048-bit modulus\": RSA keys must have modulus size 3072 or 4096",
+            )],
         ),
         bad_stub(
             "request-csr/p224-is-refused",
@@ -184,8 +194,10 @@ fn stubs() -> Vec<Case> {
         ),
         accepted("request-csr/of-nearly-10-kib-is-accepted", |_, object| {
             let mut params = CertificateParams::default();
-            params.custom_extensions =
-                vec![CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 1, 1], vec![7; 9_900])];
+            params.custom_extensions = vec![CustomExtension::from_oid_content(
+                &[1, 3, 6, 1, 4, 1, 1, 1],
+                vec![7; 9_900],
+            )];
             set_stub(object, &request_of(&params, &key(KeyType::P256)));
         }),
     ];
@@ -204,7 +216,11 @@ fn proofs() -> Vec<Case> {
                 let key = key($kind);
                 let proof = proof_of_possession(&key, POD_UID);
                 set_proof(&mut object, &key.subject_public_key_info(), &proof);
-                let created = world.admin().post(&world.requests(), &object).await.created();
+                let created = world
+                    .admin()
+                    .post(&world.requests(), &object)
+                    .await
+                    .created();
                 for field in ["pkixPublicKey", "proofOfPossession"] {
                     assert_eq!(created["spec"][field], object["spec"][field], "{created}");
                 }
@@ -218,9 +234,12 @@ fn proofs() -> Vec<Case> {
         kind!("request-proof/p384-is-accepted", KeyType::P384),
         kind!("request-proof/p521-is-accepted", KeyType::P521),
         kind!("request-proof/ed25519-is-accepted", KeyType::Ed25519),
-        accepted("request-proof/by-rsa-may-have-the-longest-salt", |_, object| {
-            set_proof_text(object, vectors::RSA_KEY, vectors::RSA_PROOF_LONGEST_SALT);
-        }),
+        accepted(
+            "request-proof/by-rsa-may-have-the-longest-salt",
+            |_, object| {
+                set_proof_text(object, vectors::RSA_KEY, vectors::RSA_PROOF_LONGEST_SALT);
+            },
+        ),
         accepted("request-proof/by-rsa-may-have-no-salt", |_, object| {
             set_proof_text(object, vectors::RSA_KEY, vectors::RSA_PROOF_NO_SALT);
         }),
@@ -235,7 +254,7 @@ fn proofs() -> Vec<Case> {
             "request-proof/by-rsa-is-pss",
             |_, object| {
                 let key = key(KeyType::Rsa(3072));
-                let proof = proof_with(&key, &aws_lc_rs::signature::RSA_PKCS1_SHA256);
+                let proof = pkcs1(&key);
                 set_proof(object, &key.subject_public_key_info(), &proof);
             },
             &[(PROOF, UNPROVEN)],
@@ -271,7 +290,11 @@ fn proofs() -> Vec<Case> {
             "request-proof/is-by-the-key-itself",
             |_, object| {
                 let proof = proof_of_possession(&key(KeyType::P256), POD_UID);
-                set_proof(object, &key(KeyType::P256).subject_public_key_info(), &proof);
+                set_proof(
+                    object,
+                    &key(KeyType::P256).subject_public_key_info(),
+                    &proof,
+                );
             },
             &[(PROOF, UNPROVEN)],
         ),
@@ -279,19 +302,33 @@ fn proofs() -> Vec<Case> {
             "request-proof/is-by-the-rsa-key-itself",
             |_, object| {
                 let proof = proof_of_possession(&key(KeyType::Rsa(3072)), POD_UID);
-                set_proof(object, &key(KeyType::Rsa(3072)).subject_public_key_info(), &proof);
+                set_proof(
+                    object,
+                    &key(KeyType::Rsa(3072)).subject_public_key_info(),
+                    &proof,
+                );
             },
             &[(PROOF, UNPROVEN)],
         ),
         refused(
             "request-proof/is-a-signature",
-            |_, object| set_proof(object, &key(KeyType::P521).subject_public_key_info(), b"yes"),
+            |_, object| {
+                set_proof(
+                    object,
+                    &key(KeyType::P521).subject_public_key_info(),
+                    b"yes",
+                )
+            },
             &[(PROOF, UNPROVEN)],
         ),
         refused(
             "request-proof/has-10-kib-at-most",
             |_, object| {
-                set_proof(object, &key(KeyType::P256).subject_public_key_info(), &[0; 10_241]);
+                set_proof(
+                    object,
+                    &key(KeyType::P256).subject_public_key_info(),
+                    &[0; 10_241],
+                );
             },
             &[(PROOF, "Too long: may not be more than 10240 bytes")],
         ),
@@ -303,7 +340,10 @@ fn proofs() -> Vec<Case> {
         refused(
             "request-public-key/is-a-key",
             |_, object| set_proof(object, &[0, 0, 0], b"yes"),
-            &[(PKIX, "Invalid value: \"AAAA\": must be a valid PKIX-serialized public key")],
+            &[(
+                PKIX,
+                "Invalid value: \"AAAA\": must be a valid PKIX-serialized public key",
+            )],
         ),
         refused(
             "request-public-key/has-no-trailing-bytes",
@@ -311,12 +351,18 @@ fn proofs() -> Vec<Case> {
                 let bytes = [key(KeyType::P256).subject_public_key_info(), vec![0]].concat();
                 set_proof(object, &bytes, b"yes");
             },
-            &[(PKIX, "Invalid value: \"{}\": must be a valid PKIX-serialized public key")],
+            &[(
+                PKIX,
+                "Invalid value: \"{}\": must be a valid PKIX-serialized public key",
+            )],
         ),
         refused(
             "request-public-key/is-no-csr",
             |_, object| set_proof(object, &csr(&key(KeyType::P256)), b"yes"),
-            &[(PKIX, "Invalid value: \"{}\": must be a valid PKIX-serialized public key")],
+            &[(
+                PKIX,
+                "Invalid value: \"{}\": must be a valid PKIX-serialized public key",
+            )],
         ),
         refused(
             "request-public-key/of-unknown-kind-is-refused",
@@ -325,7 +371,10 @@ fn proofs() -> Vec<Case> {
                 let spki = der_element(0x30, &[algorithm, der_element(3, &[vec![0, 1, 2, 3]])]);
                 set_proof(object, &spki, b"yes");
             },
-            &[(PKIX, "Invalid value: \"{}\": must be a valid PKIX-serialized public key")],
+            &[(
+                PKIX,
+                "Invalid value: \"{}\": must be a valid PKIX-serialized public key",
+            )],
         ),
         refused(
             "request-public-key/of-x25519-is-refused",
@@ -373,7 +422,12 @@ fn proofs() -> Vec<Case> {
 /// Which of the two forms, and how much of them.
 fn forms() -> Vec<Case> {
     vec![
-        refused("request-form/one-is-needed", |_, object| clear(object), ONE_FORM).only(csrs),
+        refused(
+            "request-form/one-is-needed",
+            |_, object| clear(object),
+            ONE_FORM,
+        )
+        .only(csrs),
         refused(
             "request-form/empty-csr-is-none",
             |_, object| {
@@ -436,21 +490,41 @@ fn forms() -> Vec<Case> {
             ONE_FORM,
         )
         .only(|target| target.api == ApiVersion::V1),
-        Case::new("request-form/v1-ignores-a-public-key-beside-the-csr", |world: World| async move {
-            let created = create(&world, |_, object| set_both(object)).await.created();
-            let spec = created["spec"].as_object().unwrap();
-            assert!(!spec.contains_key("pkixPublicKey"), "{created}");
-            assert!(!spec.contains_key("proofOfPossession"), "{created}");
-        })
+        Case::new(
+            "request-form/v1-ignores-a-public-key-beside-the-csr",
+            |world: World| async move {
+                let created = create(&world, |_, object| set_both(object)).await.created();
+                let spec = created["spec"].as_object().unwrap();
+                assert!(!spec.contains_key("pkixPublicKey"), "{created}");
+                assert!(!spec.contains_key("proofOfPossession"), "{created}");
+            },
+        )
         .only(|target| target.api == ApiVersion::V1),
-        Case::new("request-form/csr-is-shown-as-null-when-there-is-none", |world: World| async move {
-            let mut object = super::proper(&world);
-            let key = key(KeyType::P256);
-            let proof = proof_of_possession(&key, POD_UID);
-            set_proof(&mut object, &key.subject_public_key_info(), &proof);
-            let created = world.admin().post(&world.requests(), &object).await.created();
-            assert_eq!(created["spec"].get("stubPKCS10Request"), Some(&Value::Null));
-        })
+        Case::new(
+            "request-form/public-key-is-shown-as-null-when-there-is-none",
+            |world: World| async move {
+                let created = create(&world, |_, _| {}).await.created();
+                for field in ["pkixPublicKey", "proofOfPossession"] {
+                    assert_eq!(created["spec"].get(field), Some(&Value::Null), "{created}");
+                }
+            },
+        )
+        .only(both),
+        Case::new(
+            "request-form/csr-is-shown-as-null-when-there-is-none",
+            |world: World| async move {
+                let mut object = super::proper(&world);
+                let key = key(KeyType::P256);
+                let proof = proof_of_possession(&key, POD_UID);
+                set_proof(&mut object, &key.subject_public_key_info(), &proof);
+                let created = world
+                    .admin()
+                    .post(&world.requests(), &object)
+                    .await
+                    .created();
+                assert_eq!(created["spec"].get("stubPKCS10Request"), Some(&Value::Null));
+            },
+        )
         .only(both),
     ]
 }
@@ -464,27 +538,36 @@ fn before_stubs() -> Vec<Case> {
                 clear(object);
                 set_stub(object, &csr(&key(KeyType::P256)));
             },
-            &[(PKIX, "Invalid value: {}: must be a valid PKIX-serialized public key")],
+            &[(
+                PKIX,
+                "Invalid value: {}: must be a valid PKIX-serialized public key",
+            )],
         ),
         refused(
             "request-form/before-1-36-a-public-key-is-needed",
             |_, object| clear(object),
-            &[(PKIX, "Invalid value: {}: must be a valid PKIX-serialized public key")],
+            &[(
+                PKIX,
+                "Invalid value: {}: must be a valid PKIX-serialized public key",
+            )],
         ),
         refused(
             "request-form/before-1-36-a-proof-is-needed",
             |_, object| remove(object, "spec", "proofOfPossession"),
             &[(PROOF, UNPROVEN)],
         ),
-        Case::new("request-form/before-1-36-a-csr-is-dropped", |world: World| async move {
-            let created = create(&world, |_, object| {
-                set_stub(object, &csr(&key(KeyType::P256)));
-            })
-            .await
-            .created();
-            let spec = created["spec"].as_object().unwrap();
-            assert!(!spec.contains_key("stubPKCS10Request"), "{created}");
-        }),
+        Case::new(
+            "request-form/before-1-36-a-csr-is-dropped",
+            |world: World| async move {
+                let created = create(&world, |_, object| {
+                    set_stub(object, &csr(&key(KeyType::P256)));
+                })
+                .await
+                .created();
+                let spec = created["spec"].as_object().unwrap();
+                assert!(!spec.contains_key("stubPKCS10Request"), "{created}");
+            },
+        ),
     ]
     .into_iter()
     .map(|case| case.only(|target| target.release < Release::V1_36))
@@ -500,11 +583,7 @@ fn both(target: Target) -> bool {
     csrs(target) && target.api == ApiVersion::V1beta1
 }
 
-fn bad_stub(
-    name: &'static str,
-    spoil: fn(&mut Value),
-    causes: &'static [Cause],
-) -> Case {
+fn bad_stub(name: &'static str, spoil: fn(&mut Value), causes: &'static [Cause]) -> Case {
     Case::new(name, move |world: World| async move {
         let mut object = super::proper(&world);
         spoil(&mut object);
@@ -548,7 +627,11 @@ fn generate(algorithm: &'static rcgen::SignatureAlgorithm) -> KeyPair {
 }
 
 fn request_of(params: &CertificateParams, key: &KeyPair) -> Vec<u8> {
-    params.serialize_request(key).expect("a request").der().to_vec()
+    params
+        .serialize_request(key)
+        .expect("a request")
+        .der()
+        .to_vec()
 }
 
 fn ecdsa(
@@ -561,6 +644,20 @@ fn ecdsa(
         .expect("a signature")
         .as_ref()
         .to_vec()
+}
+
+/// A proof as RSA signed before PSS.
+fn pkcs1(key: &KeyPair) -> Vec<u8> {
+    let pair = aws_lc_rs::signature::RsaKeyPair::from_pkcs8(&key.serialize_der()).expect("a key");
+    let mut proof = vec![0; pair.public_modulus_len()];
+    pair.sign(
+        &aws_lc_rs::signature::RSA_PKCS1_SHA256,
+        &aws_lc_rs::rand::SystemRandom::new(),
+        POD_UID.as_bytes(),
+        &mut proof,
+    )
+    .expect("a signature");
+    proof
 }
 
 /// A bit of the signature flipped.
@@ -592,6 +689,18 @@ fn bare_request(spki: &[u8]) -> Vec<u8> {
     let ecdsa_with_sha256 = vec![0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
     let algorithm = der_element(0x30, &[der_element(6, &[ecdsa_with_sha256])]);
     der_element(0x30, &[info, algorithm, der_element(3, &[vec![0; 9]])])
+}
+
+/// A DER element of a tag and its parts.
+fn der_element(tag: u8, parts: &[Vec<u8>]) -> Vec<u8> {
+    let content = parts.concat();
+    let length = u8::try_from(content.len()).expect("a short element");
+    let mut bytes = match length {
+        0..128 => vec![tag, length],
+        _ => vec![tag, 0x81, length],
+    };
+    bytes.extend(content);
+    bytes
 }
 
 const STUB: &str = "spec.stubPKCS10Request";

@@ -29,6 +29,13 @@ macro_rules! signer_form {
     };
 }
 
+/// The grammar of conditions' reasons.
+macro_rules! reason_rule {
+    () => {
+        "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')"
+    };
+}
+
 mod chain;
 mod create;
 mod fields;
@@ -84,11 +91,7 @@ fn accepted(name: &'static str, change: fn(&World, &mut Value)) -> Case {
 }
 
 /// A case: the changed request is refused with exactly these causes.
-fn refused(
-    name: &'static str,
-    change: fn(&World, &mut Value),
-    causes: &'static [Cause],
-) -> Case {
+fn refused(name: &'static str, change: fn(&World, &mut Value), causes: &'static [Cause]) -> Case {
     Case::new(name, move |world: World| async move {
         invalid(&create(&world, change).await, causes);
     })

@@ -45,9 +45,8 @@ pub(super) const SECP256K1_REQUEST: &str = concat!(
     "Sfqzbb3QUibX5ou8lxAMq+tsjAIgRyqCuYQC9R/W5ddvu2ELSmIqGUwS41maUZEmV9J4Nzg=",
 );
 /// A key that can agree but not sign.
-pub(super) const X25519_KEY: &str = concat!(
-    "MCowBQYDK2VuAyEAI0TIzgluRxCNbviqT4Q/gUgRZuYFRFhELqxnLnttll4=",
-);
+pub(super) const X25519_KEY: &str =
+    concat!("MCowBQYDK2VuAyEAI0TIzgluRxCNbviqT4Q/gUgRZuYFRFhELqxnLnttll4=",);
 /// An RSA key of 3072 bits.
 pub(super) const RSA_KEY: &str = concat!(
     "MIIBojANBgkqhkiG9w0BAQEFAAOCAY8AMIIBigKCAYEAkSQokmToLNOVzoT61EAn6OTdjKhr40nZzyHJS1E+Ku6H",
