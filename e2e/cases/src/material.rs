@@ -1,13 +1,11 @@
 //! Keys, requests and certificates for cases, made with another library than podcert's own.
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Digest, SHA256, SHA384, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use p384::ecdsa::signature::hazmat::PrehashSigner as _;
-use p384::pkcs8::DecodePrivateKey as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer,
     KeyPair, PublicKeyData as _, RsaKeySize, SanType, SignatureAlgorithm,
@@ -104,10 +102,19 @@ pub fn proof_of_possession(key: &KeyPair, pod_uid: &str) -> Vec<u8> {
                 .to_vec();
         }
     }
-    if let Ok(pair) = p384::ecdsa::SigningKey::from_pkcs8_der(&der) {
-        let hash = digest(&SHA256, message);
-        let proof: p384::ecdsa::Signature = pair.sign_prehash(hash.as_ref()).expect("a signature");
-        return proof.to_der().as_bytes().to_vec();
+    let p384 = &signature::ECDSA_P384_SHA384_ASN1_SIGNING;
+    if let Ok(pair) = EcdsaKeyPair::from_pkcs8(p384, &der) {
+        // Over SHA-256, which no algorithm of the library is for. A digest shorter than the curve's
+        // order counts as the number that it is (FIPS 186-5, 6.4.1), so zeros before it change
+        // nothing.
+        let mut hash = [0; 48];
+        hash[16..].copy_from_slice(digest(&SHA256, message).as_ref());
+        let hash = Digest::import_less_safe(&hash, &SHA384).expect("a digest");
+        return pair
+            .sign_digest(&hash)
+            .expect("a signature")
+            .as_ref()
+            .to_vec();
     }
     let pair = RsaKeyPair::from_pkcs8(&der).expect("a key");
     let mut proof = vec![0; pair.public_modulus_len()];
@@ -207,4 +214,22 @@ pub fn leaf_with(
 /// A date as `metav1.Time` shows it: whole seconds.
 pub fn date(at: Timestamp) -> String {
     format!("{at:.0}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_over_p384_is_over_sha256() {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let proof = proof_of_possession(&key, "uid");
+        let public = key.public_key_raw();
+        let verifies = |algorithm| {
+            let key = signature::UnparsedPublicKey::new(algorithm, public);
+            key.verify(b"uid", &proof).is_ok()
+        };
+        assert!(verifies(&signature::ECDSA_P384_SHA256_ASN1));
+        assert!(!verifies(&signature::ECDSA_P384_SHA384_ASN1));
+    }
 }
