@@ -67,7 +67,7 @@ async fn run_one(
 ) -> CaseReport {
     let name = case.name;
     let began = Instant::now();
-    let outcome = failures::caught(async move {
+    let outcome = failures::caught_aside(async move {
         let run = async {
             let world = World::create(server, target, namespace).await;
             case.run(world.clone()).await;

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::panic;
 
+use futures::FutureExt as _;
+
 /// From now on, panics inside [`caught`] are not printed.
 pub(crate) fn keep() {
     let usual = panic::take_hook();
@@ -19,22 +21,22 @@ pub(crate) fn keep() {
     }));
 }
 
-/// Runs it in a task of its own; an error is the message of its panic.
-pub(crate) async fn caught<T: Send + 'static>(
+/// Runs it; an error is the message of its panic.
+pub(crate) async fn caught<T>(run: impl Future<Output = T>) -> Result<T, String> {
+    let run = async {
+        let outcome = panic::AssertUnwindSafe(run).catch_unwind().await;
+        outcome.map_err(|_| MESSAGE.with(RefCell::take))
+    };
+    MESSAGE.scope(RefCell::default(), run).await
+}
+
+/// The same in a task of its own.
+pub(crate) async fn caught_aside<T: Send + 'static>(
     run: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, String> {
-    let (says, hears) = tokio::sync::oneshot::channel();
-    let task = tokio::spawn(MESSAGE.scope(RefCell::default(), async move {
-        let outcome = futures::FutureExt::catch_unwind(panic::AssertUnwindSafe(run)).await;
-        let _ = says.send(MESSAGE.with(|message| message.take()));
-        outcome
-    }));
-    match task.await {
-        Ok(Ok(value)) => Ok(value),
-        _ => match hears.await {
-            Ok(message) if !message.is_empty() => Err(message),
-            _ => Err("it panicked, and said nothing".to_owned()),
-        },
+    match tokio::spawn(caught(run)).await {
+        Ok(outcome) => outcome,
+        Err(ended) => Err(ended.to_string()),
     }
 }
 
@@ -53,8 +55,8 @@ mod tests {
             tokio::task::yield_now().await;
             panic!("one of {}", 2);
         });
-        let two = caught(async { 2 });
-        let three = caught(async { panic!("three") });
+        let two = caught_aside(async { 2 });
+        let three = caught_aside(async { panic!("three") });
         let (one, two, three): (Result<(), _>, _, Result<(), _>) = tokio::join!(one, two, three);
         assert!(one.unwrap_err().starts_with("one of 2 ("));
         assert_eq!(two.unwrap(), 2);

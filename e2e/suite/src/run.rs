@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use futures::future::BoxFuture;
+use anyhow::{Result, bail};
+use futures::future::LocalBoxFuture;
 use podcert_cases::Release;
 
 use crate::cases;
@@ -30,7 +30,7 @@ pub(crate) struct Step {
     /// The releases it is for.
     pub(crate) releases: &'static [Release],
     /// Does it.
-    pub(crate) run: fn(Context) -> BoxFuture<'static, Result<Outcome>>,
+    pub(crate) run: fn(Context) -> LocalBoxFuture<'static, Result<Outcome>>,
 }
 
 /// Where a step runs.

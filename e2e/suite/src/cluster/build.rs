@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use super::folders;
-use super::parts::{Built, Part, required};
+use super::parts::{Built, Part, Purpose, required};
 use super::process::{Lock, with_parent};
 use super::progress::Progress;
 
@@ -25,6 +25,7 @@ use super::progress::Progress;
 #[derive(Debug)]
 pub(super) struct Plan {
     release: Release,
+    purpose: Purpose,
     cache: PathBuf,
 }
 
@@ -40,10 +41,14 @@ struct Go {
 }
 
 impl Plan {
-    pub(super) async fn new(release: Release) -> Result<Self> {
+    pub(super) fn new(release: Release, purpose: Purpose) -> Result<Self> {
         let cache = folders::cache()?;
         fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
-        Ok(Self { release, cache })
+        Ok(Self {
+            release,
+            purpose,
+            cache,
+        })
     }
 
     /// The part from the cache, built first if it is not there.
@@ -90,13 +95,13 @@ impl Plan {
         flags: &[String],
         progress: &Progress,
     ) -> Result<()> {
-        let number = Part::ALL.iter().position(|part| *part == built.part);
+        let number = Part::of(self.purpose).position(|part| part == built.part);
         let what = format!(
             "building {} {} ({} of {} programs)",
             built.part.name(),
             built.version,
             number.map_or(0, |number| number + 1),
-            Part::ALL.len()
+            Part::of(self.purpose).count()
         );
         progress.begin(what);
         let unfinished = tempfile::Builder::new()

@@ -10,7 +10,7 @@ use podcert_cases::Release;
 use serde_json::json;
 
 use super::folders::{Claim, Folder, Name};
-use super::parts::Parts;
+use super::parts::{Parts, Purpose};
 use super::process::Signal;
 use super::progress::Progress;
 use super::supervisor::{self, Ready, Record, Started, State};
@@ -180,7 +180,7 @@ async fn up(which: &Which, api: CertificatesApi, output: Output) -> Result<()> {
         }
     }
     let progress = Progress::to_stderr();
-    Parts::build(release, &progress).await?;
+    Parts::build(release, Purpose::People, &progress).await?;
     let record = Started::start(&name, release, api)?.kept(&progress)?;
     let how = format!("is up after {:.0?}", rounded(began.elapsed()));
     show_up(&record, &how, output)

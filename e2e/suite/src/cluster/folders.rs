@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use podcert_cases::Release;
 
-use super::parts::{Part, Parts};
+use super::parts::Parts;
 use super::process::Lock;
 
 /// The folder of one cluster, of which only its owner can read anything.
@@ -91,11 +91,11 @@ impl Folder {
 
     /// Puts the programs into [`Self::programs`].
     pub(super) fn link(&self, parts: &Parts) -> Result<()> {
-        for part in Part::ALL {
-            let link = self.programs().join(part.name());
+        for built in parts.all() {
+            let link = self.programs().join(built.part.name());
             match fs::remove_file(&link) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-                _ => symlink(parts.program(part), &link)
+                _ => symlink(&built.program, &link)
                     .with_context(|| format!("cannot create {}", link.display()))?,
             }
         }

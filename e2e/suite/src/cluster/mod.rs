@@ -37,6 +37,7 @@ mod supervisor;
 pub(crate) use self::flags::CertificatesApi;
 pub(crate) use self::folders::Claim;
 use self::folders::Folder;
+pub(crate) use self::parts::Purpose;
 pub(crate) use self::parts::checkout;
 use self::parts::{Part, Parts};
 use self::ports::Ports;
@@ -50,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) release: Release,
     /// Which versions of `certificates.k8s.io` the server serves.
     pub(crate) api: CertificatesApi,
+    /// Whom it is for.
+    pub(crate) purpose: Purpose,
     /// Who is told how far it is.
     pub(crate) progress: Progress,
 }
@@ -60,6 +63,7 @@ impl Options {
         Self {
             release,
             api: CertificatesApi::All,
+            purpose: Purpose::Run,
             progress,
         }
     }
@@ -122,7 +126,7 @@ impl Cluster {
 
     /// The same, in a folder that the caller has claimed and created.
     pub(crate) async fn start_in(claim: Claim, options: &Options) -> Result<Self> {
-        let parts = Parts::build(options.release, &options.progress).await?;
+        let parts = Parts::build(options.release, options.purpose, &options.progress).await?;
         let progress = &options.progress;
         let folder = claim.folder();
         folder.link(&parts)?;
@@ -130,10 +134,10 @@ impl Cluster {
         let ports = Ports::reserve(claim.locks())?;
         pki::write(folder, network, ports.apiserver())?;
 
-        progress.begin(format!("starting etcd {}", parts.version(Part::Etcd)));
+        progress.begin(format!("starting etcd {}", parts.etcd().version));
         let etcd = Process::spawn(
             Part::Etcd.name(),
-            parts.program(Part::Etcd),
+            &parts.etcd().program,
             &flags::etcd(folder, &ports),
             &folder.log(Part::Etcd.name()),
         )?;
@@ -164,17 +168,12 @@ impl Cluster {
 
     /// The API server's full version: `v1.37.0`.
     pub(crate) fn version(&self) -> String {
-        self.running().parts.version(Part::Apiserver).to_owned()
+        self.running().parts.apiserver().version.clone()
     }
 
     /// An administrator's kubeconfig.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.folder().kubeconfig()
-    }
-
-    /// The kubectl of the release.
-    pub(crate) fn kubectl(&self) -> PathBuf {
-        self.running().parts.program(Part::Kubectl).to_path_buf()
     }
 
     /// Where the API server listens.
@@ -250,7 +249,7 @@ impl Cluster {
     /// place of those that run. Builds them first where needed, so that the API server is away for
     /// seconds.
     pub(crate) async fn upgrade(&self, release: Release) -> Result<()> {
-        let parts = Parts::build(release, &self.options.progress).await?;
+        let parts = Parts::build(release, self.options.purpose, &self.options.progress).await?;
         self.folder().link(&parts)?;
         let controllers = {
             let mut running = self.running();
@@ -312,16 +311,13 @@ impl Cluster {
     async fn start_apiserver(&self) -> Result<()> {
         let apiserver = {
             let mut running = self.running();
-            let (program, version) = (
-                running.parts.program(Part::Apiserver).to_path_buf(),
-                running.parts.version(Part::Apiserver).to_owned(),
-            );
+            let built = running.parts.apiserver();
             self.options
                 .progress
-                .begin(format!("starting kube-apiserver {version}"));
+                .begin(format!("starting kube-apiserver {}", built.version));
             let process = Arc::new(Process::spawn(
                 Part::Apiserver.name(),
-                &program,
+                &built.program,
                 &flags::apiserver(
                     running.release,
                     self.options.api,
@@ -351,11 +347,11 @@ impl Cluster {
             let mut running = self.running();
             self.options.progress.begin(format!(
                 "starting kube-controller-manager {}",
-                running.parts.version(Part::ControllerManager)
+                running.parts.controller_manager().version
             ));
             let process = Arc::new(Process::spawn(
                 Part::ControllerManager.name(),
-                running.parts.program(Part::ControllerManager),
+                &running.parts.controller_manager().program,
                 &flags::controller_manager(running.release, self.folder()),
                 &self.folder().log(Part::ControllerManager.name()),
             )?);

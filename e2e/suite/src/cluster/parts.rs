@@ -25,13 +25,19 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// In the order in which they are built and started.
-    pub(crate) const ALL: [Self; 4] = [
+    /// In the order in which they are built.
+    const ALL: [Self; 4] = [
         Self::Etcd,
         Self::Apiserver,
         Self::ControllerManager,
         Self::Kubectl,
     ];
+
+    /// What is built for a purpose.
+    pub(super) fn of(purpose: Purpose) -> impl Iterator<Item = Self> {
+        let wanted = move |part: &Self| *part != Self::Kubectl || purpose == Purpose::People;
+        Self::ALL.into_iter().filter(wanted)
+    }
 
     /// The program's name.
     pub(crate) fn name(self) -> &'static str {
@@ -71,48 +77,68 @@ impl Part {
 
 /// The programs of one release, built.
 #[derive(Clone, Debug)]
-pub(crate) struct Parts([Built; 4]);
+pub(crate) struct Parts {
+    etcd: Built,
+    apiserver: Built,
+    controller_manager: Built,
+    kubectl: Option<Built>,
+}
+
+/// What a cluster is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    /// A run, which needs what runs.
+    Run,
+    /// People, who need kubectl too.
+    People,
+}
 
 /// A program that is there.
 #[derive(Clone, Debug)]
-pub(super) struct Built {
-    pub(super) part: Part,
-    pub(super) version: String,
-    pub(super) program: PathBuf,
+pub(crate) struct Built {
+    pub(crate) part: Part,
+    /// Its full version, with its `v`.
+    pub(crate) version: String,
+    /// Where it is.
+    pub(crate) program: PathBuf,
 }
 
 impl Parts {
     /// Builds those that the cache does not have.
-    pub(crate) async fn build(release: Release, progress: &Progress) -> Result<Self> {
-        let mut built = Vec::new();
-        let plan = build::Plan::new(release).await?;
-        for part in Part::ALL {
-            built.push(plan.build(part, progress).await?);
-        }
-        let built: [Built; 4] = built
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("invariant: one program for each part"))?;
-        Ok(Self(built))
+    pub(crate) async fn build(
+        release: Release,
+        purpose: Purpose,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let plan = build::Plan::new(release, purpose)?;
+        Ok(Self {
+            etcd: plan.build(Part::Etcd, progress).await?,
+            apiserver: plan.build(Part::Apiserver, progress).await?,
+            controller_manager: plan.build(Part::ControllerManager, progress).await?,
+            kubectl: match purpose {
+                Purpose::Run => None,
+                Purpose::People => Some(plan.build(Part::Kubectl, progress).await?),
+            },
+        })
     }
 
-    /// The program of a part.
-    pub(crate) fn program(&self, part: Part) -> &Path {
-        &self.built(part).program
+    pub(crate) fn etcd(&self) -> &Built {
+        &self.etcd
     }
 
-    /// The full version of a part, with its `v`.
-    pub(crate) fn version(&self, part: Part) -> &str {
-        &self.built(part).version
+    pub(crate) fn apiserver(&self) -> &Built {
+        &self.apiserver
     }
 
-    fn built(&self, part: Part) -> &Built {
-        let [etcd, apiserver, controller_manager, kubectl] = &self.0;
-        match part {
-            Part::Etcd => etcd,
-            Part::Apiserver => apiserver,
-            Part::ControllerManager => controller_manager,
-            Part::Kubectl => kubectl,
-        }
+    pub(crate) fn controller_manager(&self) -> &Built {
+        &self.controller_manager
+    }
+
+    /// All there are.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Built> {
+        [&self.etcd, &self.apiserver, &self.controller_manager]
+            .into_iter()
+            .chain(&self.kubectl)
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::folders::{Claim, Folder, Name};
 use super::process::Identity;
 use super::progress::{News, Progress};
-use super::{CertificatesApi, Cluster, Options};
+use super::{CertificatesApi, Cluster, Options, Purpose};
 
 /// A cluster as `state.json` in its folder tells of it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -219,6 +219,7 @@ async fn start(name: &Name, release: Release, api: CertificatesApi) -> Result<(C
     let options = Options {
         release,
         api,
+        purpose: Purpose::People,
         progress,
     };
     claim.folder().create()?;

@@ -31,7 +31,9 @@ impl Metrics {
 
     /// The sum of the samples of this name that have all of these labels; 0 without any.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.of(name, labels).map(|sample| sample.value).sum()
+        // Not `sum`: of no numbers that is -0.
+        let values = self.of(name, labels).map(|sample| sample.value);
+        values.fold(0.0, |sum, value| sum + value)
     }
 
     /// The sums by the value of one label, for those samples that have all of `labels`.
