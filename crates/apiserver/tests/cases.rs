@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::Client;
 use libtest_mimic::{Arguments, Trial};
 use podcert_apiserver::{ApiServer, Versions};
-use podcert_cases::{ApiVersion, Case, Release, Server, Target, User, World};
+use podcert_cases::{ApiVersion, Case, Policies, Release, Server, Target, User, World};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         let target = Target {
             release: Release::V1_37,
             api,
+            policies: Policies::Unknown,
         };
         for case in podcert_cases::all() {
             if case.holds_for(target) {

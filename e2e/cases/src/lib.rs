@@ -24,6 +24,7 @@ mod discovery;
 pub mod material;
 mod meshtool;
 mod nodes;
+mod policy;
 mod requests;
 mod rights;
 mod signers;
@@ -34,7 +35,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use crate::caller::{Answer, Caller, Changes};
-pub use crate::world::{ApiVersion, Release, Server, Target, User, World};
+pub use crate::world::{ApiVersion, Policies, Release, Server, Target, User, World};
 
 /// One thing a server does.
 #[derive(Clone)]
@@ -92,6 +93,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(access::cases());
     cases.extend(meshtool::cases());
     cases.extend(nodes::cases());
+    cases.extend(policy::cases());
     cases.extend(signers::cases());
     cases.extend(discovery::cases());
     cases.extend(requests::cases());

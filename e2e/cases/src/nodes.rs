@@ -54,9 +54,9 @@ fn checks_mounts(target: Target) -> bool {
 }
 
 /// A node with a pod on it.
-struct Place {
+pub(crate) struct Place {
     world: World,
-    node: String,
+    pub(crate) node: String,
     node_uid: String,
     account_uid: String,
     pod_uid: String,
@@ -65,7 +65,7 @@ struct Place {
 impl Place {
     /// A node, a service account `web` and a pod `web-0` that mounts a certificate of [`SIGNER`];
     /// ready when the server admits a true request.
-    async fn prepare(world: &World) -> Self {
+    pub(crate) async fn prepare(world: &World) -> Self {
         let node = format!("{}-a", world.namespace);
         let place = Self {
             node_uid: add_node(world, &node).await,
@@ -93,12 +93,12 @@ impl Place {
         .await;
     }
 
-    fn user(&self) -> User {
+    pub(crate) fn user(&self) -> User {
         User::node(&self.node)
     }
 
     /// A true request, spoilt.
-    fn request(&self, name: &str, spoil: impl Fn(&mut Value)) -> Value {
+    pub(crate) fn request(&self, name: &str, spoil: impl Fn(&mut Value)) -> Value {
         let key = key(KeyType::Ed25519);
         let mut object = request(&self.world, name, &key);
         let spec = &mut object["spec"];
@@ -113,7 +113,7 @@ impl Place {
     }
 
     /// What the node's kubelet is told when it makes such a request.
-    async fn ask(&self, name: &str, spoil: impl Fn(&mut Value)) -> Answer {
+    pub(crate) async fn ask(&self, name: &str, spoil: impl Fn(&mut Value)) -> Answer {
         let object = self.request(name, spoil);
         self.world
             .as_user(&self.user())

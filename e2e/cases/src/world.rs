@@ -51,6 +51,17 @@ pub struct Target {
     pub release: Release,
     /// The version that PodCertificateRequests and ClusterTrustBundles are spoken in.
     pub api: ApiVersion,
+    /// What it does with admission policies.
+    pub policies: Policies,
+}
+
+/// What a server does with ValidatingAdmissionPolicies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Policies {
+    /// It holds requests against them, as all real servers do.
+    Evaluated,
+    /// It does not know them.
+    Unknown,
 }
 
 /// An identity.

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use podcert_cases::material::KeyType;
-use podcert_cases::{ApiVersion, Release, Server as _, Target, User};
+use podcert_cases::{ApiVersion, Policies, Release, Server as _, Target, User};
 use podcert_runtime::SystemClock;
 use podcert_runtime::api::{Connection, Options};
 use rustix::process::{Signal, kill_process};
@@ -146,6 +146,7 @@ impl<'a> Scene<'a> {
         let target = Target {
             release: cluster.release(),
             api: newest(cluster.release()),
+            policies: Policies::Evaluated,
         };
         let file = cluster.kubeconfig();
         let stage = Stage::open(&file, target, label).await?;

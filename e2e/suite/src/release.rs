@@ -1,7 +1,7 @@
 //! Kubernetes releases on command lines.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use podcert_cases::{ApiVersion, Release, Target};
+use podcert_cases::{ApiVersion, Policies, Release, Target};
 
 /// Every release that podcert is checked against, the newest first.
 pub(crate) const ALL: [Release; 3] = [Release::V1_37, Release::V1_36, Release::V1_35];
@@ -20,7 +20,12 @@ pub(crate) fn targets(release: Release) -> Vec<Target> {
         Release::V1_35 | Release::V1_36 => &[ApiVersion::V1beta1],
         Release::V1_37 => &[ApiVersion::V1, ApiVersion::V1beta1],
     };
-    apis.iter().map(|&api| Target { release, api }).collect()
+    let target = |&api| Target {
+        release,
+        api,
+        policies: Policies::Evaluated,
+    };
+    apis.iter().map(target).collect()
 }
 
 #[cfg(test)]
