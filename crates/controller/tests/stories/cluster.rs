@@ -244,6 +244,15 @@ pub(crate) struct Asked {
     pub(crate) key: PrivateKey,
 }
 
+/// How a kubelet asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// From 1.36 on: with a CSR, at v1 or v1beta1.
+    Csr(&'static str),
+    /// Of 1.35: with a key and a proof of possession, at v1beta1.
+    Key,
+}
+
 impl Cluster {
     pub(crate) async fn ready() -> Self {
         Setup::new().ready().await
@@ -370,27 +379,64 @@ impl Cluster {
         signer: &str,
         annotations: BTreeMap<String, String>,
     ) -> Asked {
+        self.send(pod, signer, Form::Csr("v1"), annotations).await
+    }
+
+    /// The same in another form.
+    pub(crate) async fn ask_as(&self, pod: &Pod, signer: &str, form: Form) -> Asked {
+        self.send(pod, signer, form, BTreeMap::new()).await
+    }
+
+    async fn send(
+        &self,
+        pod: &Pod,
+        signer: &str,
+        form: Form,
+        annotations: BTreeMap<String, String>,
+    ) -> Asked {
         let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
         let namespace = pod.metadata.namespace.clone().unwrap();
-        let request = json!({
+        let pod_uid = pod.metadata.uid.clone().unwrap();
+        let version = match form {
+            Form::Csr(version) => version,
+            Form::Key => "v1beta1",
+        };
+        let mut request = json!({
+            "apiVersion": format!("certificates.k8s.io/{version}"),
+            "kind": "PodCertificateRequest",
             "metadata": {"generateName": "req-", "namespace": namespace},
             "spec": {
                 "signerName": signer,
                 "podName": pod.metadata.name,
-                "podUID": pod.metadata.uid,
+                "podUID": pod_uid,
                 "serviceAccountName": "default",
                 "serviceAccountUID": "sa-uid",
                 "nodeName": NODE,
                 "nodeUID": "node-uid",
                 "maxExpirationSeconds": 86400,
-                "stubPKCS10Request": ByteString(empty_csr(&key).unwrap()),
                 "unverifiedUserAnnotations": annotations,
             },
         });
-        let request = create(&self.requests(&namespace), request).await;
+        let spec = &mut request["spec"];
+        match form {
+            Form::Csr(_) => {
+                spec["stubPKCS10Request"] = json!(ByteString(empty_csr(&key).unwrap()));
+            }
+            Form::Key => {
+                let spki = key.public_key().spki_der().to_vec();
+                spec["pkixPublicKey"] = json!(ByteString(spki));
+                let proof = key.sign(pod_uid.as_bytes()).unwrap();
+                spec["proofOfPossession"] = json!(ByteString(proof));
+            }
+        }
+        let path = format!(
+            "/apis/certificates.k8s.io/{version}/namespaces/{namespace}/podcertificaterequests"
+        );
+        let body = Request::post(path).body(request.to_string().into_bytes());
+        let made: Value = self.client.request(body.unwrap()).await.unwrap();
         Asked {
             namespace,
-            name: request.metadata.name.unwrap(),
+            name: made["metadata"]["name"].as_str().unwrap().to_owned(),
             key,
         }
     }

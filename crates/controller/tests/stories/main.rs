@@ -14,4 +14,5 @@ mod faults;
 mod hostile;
 mod issuing;
 mod pools;
+mod versions;
 mod waiting;
