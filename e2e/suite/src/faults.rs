@@ -3,8 +3,7 @@
 //!
 //! One rule holds for all: every request that still exists in the end is issued, once, for its own
 //! key; none is ever denied or failed; and the program survives whatever is not done to itself.
-//! [`burst`] checks it. The faults share a cluster of their own ([`Scene`]) and come one after the
-//! other, but for the clocks, which need a minute and disturb nobody.
+//! [`burst`] checks it. Each fault is a step with a stage and a program of its own ([`Scene`]).
 
 mod burst;
 mod clocks;
@@ -17,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use podcert_cases::material::KeyType;
-use podcert_cases::{ApiVersion, Policies, Release, Server as _, Target, User};
+use podcert_cases::{ApiVersion, Release, Server as _, Target, User};
 use podcert_runtime::SystemClock;
 use podcert_runtime::api::{Connection, Options};
 use rustix::process::{Signal, kill_process};
@@ -25,297 +24,295 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use self::burst::{Burst, Meddling};
-use crate::cluster::{self, Cluster};
+use crate::cluster::Cluster;
 use crate::harness::{
     Ask, CaKind, CaPool, Metrics, PATIENCE, Plan, Population, Program, Setup, Source, Stage,
     WorkloadKey,
 };
 use crate::real::Real;
+use crate::release;
+use crate::run::{Context, Outcome, Step};
 
-/// The faults that are done to one server, in their order.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Fault {
-    /// The program is killed and started again, twice.
-    ProgramKilled,
-    /// Requests are deleted while they are answered.
-    Deleted,
-    /// Somebody else changes requests while they are answered.
-    Conflicts,
-    /// The API server is killed and started again.
-    ApiserverKilled,
-    /// While the program is held, history is compacted and the API server started again: the
-    /// program's place in every watch is gone.
-    Compacted,
-    /// etcd stands still for half a minute.
-    EtcdPaused,
-}
-
-impl Fault {
-    const ALL: [Self; 6] = [
-        Self::ProgramKilled,
-        Self::Deleted,
-        Self::Conflicts,
-        Self::ApiserverKilled,
-        Self::Compacted,
-        Self::EtcdPaused,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::ProgramKilled => "program-killed",
-            Self::Deleted => "requests-deleted",
-            Self::Conflicts => "requests-changed",
-            Self::ApiserverKilled => "apiserver-killed",
-            Self::Compacted => "watch-compacted",
-            Self::EtcdPaused => "etcd-paused",
-        }
-    }
-}
-
-/// One check, and what came of it.
-#[derive(Debug)]
-pub(crate) struct Check {
-    /// What was done.
-    pub(crate) name: &'static str,
-    /// What it came to, in words; or what went wrong.
-    pub(crate) result: Result<String>,
-    /// How long it took.
-    pub(crate) took: Duration,
-}
-
-/// Does every fault to servers of a release whose name contains `filter`.
-///
-/// # Errors
-/// When a cluster cannot be had; a fault that is not survived is a failed check.
-pub(crate) async fn run(options: &cluster::Options, filter: Option<&str>) -> Result<Vec<Check>> {
-    let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
-    let mut checks = Vec::new();
-    if Fault::ALL.iter().any(|fault| wanted(fault.name())) || wanted(clocks::NAME) {
-        let cluster = Cluster::start(options).await?;
-        let mut scene = Scene::open(&cluster, "faults").await?;
-        let clocks = wanted(clocks::NAME).then(|| {
-            let skewed = scene.clocks();
-            tokio::spawn(timed(clocks::NAME, async { clocks::run(skewed?).await }))
-        });
-        for fault in Fault::ALL {
-            if fault == Fault::ApiserverKilled
-                && let Some(clocks) = &clocks
-            {
-                // The clocks' controllers are to have peace.
-                while !clocks.is_finished() {
-                    sleep(Duration::from_millis(50)).await;
-                }
-            }
-            if wanted(fault.name()) {
-                checks.push(timed(fault.name(), scene.suffer(fault)).await);
-            }
-        }
-        if let Some(clocks) = clocks {
-            checks.push(clocks.await?);
-        }
-        scene.close().await?;
-        cluster.remove().await?;
-    }
-    Ok(checks)
-}
-
-async fn timed(name: &'static str, check: impl Future<Output = Result<String>>) -> Check {
-    let began = Instant::now();
-    let result = check.await;
-    Check {
+/// Every fault.
+pub(crate) fn steps() -> Vec<Step> {
+    let everywhere = |name, run| Step {
         name,
-        result,
-        took: began.elapsed(),
-    }
+        releases: &release::ALL,
+        run,
+    };
+    let from_1_36 = |name, run| Step {
+        name,
+        releases: &[Release::V1_36],
+        run,
+    };
+    vec![
+        everywhere("fault-clocks-skewed", |context| {
+            Box::pin(clocks::skewed(context))
+        }),
+        everywhere("fault-requests-deleted", |context| {
+            Box::pin(requests_deleted(context))
+        }),
+        everywhere("fault-requests-changed", |context| {
+            Box::pin(requests_changed(context))
+        }),
+        everywhere("fault-program-killed", |context| {
+            Box::pin(program_killed(context))
+        }),
+        everywhere("fault-apiserver-killed", |context| {
+            Box::pin(apiserver_killed(context))
+        }),
+        everywhere("fault-watch-compacted", |context| {
+            Box::pin(watch_compacted(context))
+        }),
+        everywhere("fault-etcd-paused", |context| {
+            Box::pin(etcd_paused(context))
+        }),
+        from_1_36("upgrade-to-1.37", |context| {
+            Box::pin(async move { upgraded(context.cluster).await })
+        }),
+        from_1_36("upgrade-to-1.37-without-v1beta1", |context| {
+            Box::pin(async move {
+                let cluster = Cluster::start(&context.options().stock()).await?;
+                let outcome = upgraded(Arc::new(cluster)).await?;
+                Ok(outcome)
+            })
+        }),
+    ]
 }
 
-/// A cluster with the program, and a namespace of pods for each fault.
-struct Scene<'a> {
-    cluster: &'a Cluster,
+/// Requests are deleted while they are answered.
+async fn requests_deleted(context: Context) -> Result<Outcome> {
+    let scene = Scene::open(context.cluster).await?;
+    let burst = scene.burst(Meddling::Delete);
+    let outcome = burst.clone().start().end(&burst).await?;
+    let late = scene.refused_writes().await?;
+    ensure!(late > 0.0, "no request was deleted while it was answered");
+    scene.close(outcome).await
+}
+
+/// Somebody else changes requests while they are answered.
+async fn requests_changed(context: Context) -> Result<Outcome> {
+    let scene = Scene::open(context.cluster).await?;
+    let burst = Burst {
+        // Each is changed five times.
+        count: BURST / 5,
+        ..scene.burst(Meddling::Label)
+    };
+    let outcome = burst.clone().start().end(&burst).await?;
+    let late = scene.refused_writes().await?;
+    ensure!(late > 0.0, "no request was changed while it was answered");
+    scene.close(outcome).await
+}
+
+/// The program is killed and started again, twice.
+async fn program_killed(context: Context) -> Result<Outcome> {
+    let mut scene = Scene::open(context.cluster).await?;
+    let burst = scene.burst(Meddling::None);
+    let mut running = burst.clone().start();
+    for issued in [BURST / 5, BURST / 2] {
+        running.issued(issued).await?;
+        scene.program.kill().await?;
+        running.goes_on()?;
+        scene.program = Program::start(&scene.setup).await?;
+    }
+    let outcome = running.end(&burst).await?;
+    scene.close(outcome).await
+}
+
+/// The API server is killed and started again.
+async fn apiserver_killed(context: Context) -> Result<Outcome> {
+    let scene = Scene::open(Arc::clone(&context.cluster)).await?;
+    let burst = scene.burst(Meddling::None);
+    let mut running = burst.clone().start();
+    running.issued(BURST / 5).await?;
+    context.cluster.kill_apiserver().await;
+    running.goes_on()?;
+    context.cluster.restart_apiserver().await?;
+    let outcome = running.end(&burst).await?;
+    scene.close(outcome).await
+}
+
+/// While the program is held, history is compacted and the API server started again: its place in
+/// every watch is gone.
+async fn watch_compacted(context: Context) -> Result<Outcome> {
+    let Context { cluster, .. } = &context;
+    let scene = Scene::open(Arc::clone(cluster)).await?;
+    let burst = scene.burst(Meddling::None);
+    scene.signal(Signal::STOP)?;
+    let mut running = burst.clone().start();
+    running.open(BURST).await?;
+    Real::connect(&cluster.kubeconfig(), &cluster.etcd_url())
+        .await?
+        .compact()
+        .await;
+    cluster.kill_apiserver().await;
+    cluster.restart_apiserver().await?;
+    let said = scene.log_length()?;
+    scene.signal(Signal::CONT)?;
+    let outcome = running.end(&burst).await?;
+    scene
+        .logged(said, "(410)")
+        .await
+        .context("no watch was gone")?;
+    scene.close(outcome).await
+}
+
+/// etcd stands still for half a minute.
+async fn etcd_paused(context: Context) -> Result<Outcome> {
+    let scene = Scene::open(Arc::clone(&context.cluster)).await?;
+    let burst = scene.burst(Meddling::None);
+    let mut running = burst.clone().start();
+    running.issued(BURST / 5).await?;
+    context.cluster.pause_etcd()?;
+    sleep(ETCD_PAUSE).await;
+    running.goes_on()?;
+    context.cluster.resume_etcd()?;
+    let outcome = running.end(&burst).await?;
+    scene.close(outcome).await
+}
+
+/// The API server becomes one of another release, which serves v1, and v1beta1 or not. Nodes and
+/// the program find that out.
+async fn upgraded(cluster: Arc<Cluster>) -> Result<Outcome> {
+    let scene = Scene::open(Arc::clone(&cluster)).await?;
+    scene.speaks(ApiVersion::V1beta1).await?;
+    let burst = Burst {
+        apis: vec![ApiVersion::V1beta1, ApiVersion::V1],
+        pace: UPGRADE_PACE,
+        ..scene.burst(Meddling::None)
+    };
+    let mut running = burst.clone().start();
+    running.issued(BURST / 10).await?;
+    cluster.upgrade(Release::V1_37).await?;
+    running.goes_on()?;
+    let mut outcome = running.end(&burst).await?;
+    scene.speaks(ApiVersion::V1).await?;
+    let after = Burst {
+        apis: vec![ApiVersion::V1],
+        name: "after",
+        ..scene.burst(Meddling::None)
+    };
+    outcome.issued += after.clone().start().end(&after).await?.issued;
+    scene.close(outcome).await
+}
+
+/// A stage with the program, and a namespace of pods.
+struct Scene {
     stage: Arc<Stage>,
     population: Population,
     key: Arc<WorkloadKey>,
     setup: Setup,
-    program: Option<Program>,
+    program: Program,
     admin: Client,
     node: Client,
 }
 
-impl<'a> Scene<'a> {
-    async fn open(cluster: &'a Cluster, label: &str) -> Result<Self> {
-        let target = Target {
-            release: cluster.release(),
-            api: newest(cluster.release()),
-            policies: Policies::Evaluated,
-        };
+impl Scene {
+    async fn open(cluster: Arc<Cluster>) -> Result<Self> {
+        Self::with(&cluster, 1, &[]).await
+    }
+
+    /// With so many namespaces, and pods that mount projections of further signers too.
+    async fn with(cluster: &Cluster, namespaces: usize, further: &[&str]) -> Result<Self> {
+        let target = newest(cluster.release())?;
         let file = cluster.kubeconfig();
-        let stage = Stage::open(&file, target, label).await?;
-        let mut sources = vec![
-            Source::of(stage.signer("service-dns")),
-            Source::of(stage.signer("spiffe")),
-        ];
-        sources.extend(clocks::signers(&stage).map(Source::of));
+        let stage = Stage::open(&file, target, "fault").await?;
+        let policies = SIGNERS.iter().chain(further);
         let plan = Plan {
-            namespaces: Fault::ALL.len() + clocks::NAMESPACES,
+            namespaces,
             pods_per_namespace: PODS,
-            sources,
+            sources: policies
+                .map(|policy| Source::of(stage.signer(policy)))
+                .collect(),
         };
         let population = Population::create(&stage, &plan).await?;
         let setup = Setup::both(&stage, &CaPool::of(CaKind::USUAL)?).await?;
         let program = Program::start(&setup).await?;
         Ok(Self {
-            cluster,
             key: WorkloadKey::new(KeyType::P256)?,
             admin: connect(&file, &User::admin()).await?,
             node: connect(&file, &User::node(&population.node.name)).await?,
             stage,
             population,
             setup,
-            program: Some(program),
+            program,
         })
     }
 
-    /// Does it, and says what it came to.
-    async fn suffer(&mut self, fault: Fault) -> Result<String> {
-        let burst = |scene: &Self, count, meddling| scene.burst(fault as usize, count, meddling);
-        let outcome = match fault {
-            Fault::ProgramKilled => {
-                let burst = burst(self, BURST, Meddling::None);
-                let mut running = burst.clone().start();
-                for issued in [BURST / 5, BURST / 2] {
-                    running.issued(issued).await?;
-                    self.kill_program().await?;
-                    running.goes_on()?;
-                    self.program = Some(Program::start(&self.setup).await?);
-                }
-                running.end(&burst).await?
-            }
-            Fault::Deleted => {
-                let before = self.metrics().await?;
-                let burst = burst(self, BURST, Meddling::Delete);
-                let outcome = burst.clone().start().end(&burst).await?;
-                let late = self.refused_writes(&before).await?;
-                ensure!(late > 0.0, "no request was deleted while it was answered");
-                outcome
-            }
-            Fault::Conflicts => {
-                let before = self.metrics().await?;
-                let burst = burst(self, BURST / 2, Meddling::Label);
-                let outcome = burst.clone().start().end(&burst).await?;
-                let conflicts = self.refused_writes(&before).await?;
-                ensure!(
-                    conflicts > 0.0,
-                    "no request was changed while it was answered"
-                );
-                outcome
-            }
-            Fault::ApiserverKilled => {
-                let burst = burst(self, BURST, Meddling::None);
-                let mut running = burst.clone().start();
-                running.issued(BURST / 5).await?;
-                self.cluster.kill_apiserver().await;
-                running.goes_on()?;
-                self.cluster.restart_apiserver().await?;
-                running.end(&burst).await?
-            }
-            Fault::Compacted => {
-                let burst = burst(self, BURST / 2, Meddling::None);
-                self.signal_program(Signal::STOP)?;
-                let mut running = burst.clone().start();
-                running.open(BURST / 2).await?;
-                let etcd = self.cluster.etcd_url();
-                Real::connect(&self.cluster.kubeconfig(), &etcd)
-                    .await?
-                    .compact()
-                    .await;
-                self.cluster.kill_apiserver().await;
-                self.cluster.restart_apiserver().await?;
-                let said = self.log_length()?;
-                self.signal_program(Signal::CONT)?;
-                let outcome = running.end(&burst).await?;
-                self.logged(said, "(410)")
-                    .await
-                    .context("no watch was gone")?;
-                outcome
-            }
-            Fault::EtcdPaused => {
-                let burst = burst(self, BURST, Meddling::None);
-                let mut running = burst.clone().start();
-                running.issued(BURST / 5).await?;
-                self.cluster.pause_etcd()?;
-                sleep(ETCD_PAUSE).await;
-                running.goes_on()?;
-                self.cluster.resume_etcd()?;
-                running.end(&burst).await?
-            }
-        };
-        self.at_rest().await?;
-        let mut words = format!("{} issued", outcome.issued);
-        if outcome.deleted > 0 {
-            words.push_str(&format!(", {} deleted", outcome.deleted));
+    /// A burst for the pods of the only namespace, by turns for both signers.
+    fn burst(&self, meddling: Meddling) -> Burst {
+        self.burst_in(0, &SIGNERS, BURST, meddling)
+    }
+
+    fn burst_in(
+        &self,
+        namespace: usize,
+        policies: &[&str],
+        count: usize,
+        meddling: Meddling,
+    ) -> Burst {
+        let namespace = self.stage.scoped(&namespace.to_string());
+        let pods = self.population.pods.iter();
+        let requests = pods
+            .filter(|pod| pod.namespace == namespace)
+            .flat_map(|pod| policies.iter().map(move |policy| (pod, policy)))
+            .map(|(pod, policy)| Ask::new(pod, &self.stage.signer(policy), &self.key))
+            .map(|ask| request(&self.stage, &ask))
+            .collect();
+        Burst {
+            node: self.node.clone(),
+            admin: self.admin.clone(),
+            namespace,
+            name: "burst",
+            apis: vec![self.stage.target.api],
+            requests,
+            key: self.key.public.clone(),
+            count,
+            pace: Duration::ZERO,
+            meddling,
         }
-        Ok(words)
     }
 
-    fn burst(&self, namespace: usize, count: usize, meddling: Meddling) -> Burst {
-        let signers = ["service-dns", "spiffe"].map(|policy| self.stage.signer(policy));
-        burst(self, namespace, &signers, count, meddling)
-    }
-
-    async fn metrics(&self) -> Result<Metrics> {
-        let program = self.program.as_ref().context("the program does not run")?;
-        program.metrics().await
+    fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(self.program.pid()?, signal)?)
     }
 
     /// How many writes of the program met a request that had changed or gone.
-    async fn refused_writes(&self, before: &Metrics) -> Result<f64> {
-        let now = self.metrics().await?;
-        let count = |metrics: &Metrics| -> f64 {
-            ["conflict", "not_found"]
-                .map(|answer| {
-                    let labels = [("verb", "update"), ("answer", answer)];
-                    metrics.sum("podcert_api_requests_total", &labels)
-                })
-                .iter()
-                .sum()
+    async fn refused_writes(&self) -> Result<f64> {
+        let metrics = self.program.metrics().await?;
+        let count = |answer| {
+            let labels = [("verb", "update"), ("answer", answer)];
+            metrics.sum("podcert_api_requests_total", &labels)
         };
-        Ok(count(&now) - count(before))
+        Ok(count("conflict") + count("not_found"))
     }
 
-    /// Waits until the program holds no request any more; it has denied none.
-    async fn at_rest(&mut self) -> Result<()> {
-        self.program
-            .as_mut()
-            .context("the program does not run")?
-            .runs()?;
+    /// Waits until the program speaks this version.
+    async fn speaks(&self, api: ApiVersion) -> Result<()> {
+        self.counted(
+            format!("the program does not speak {}", api.as_str()),
+            |metrics| {
+                let speaks = |version| {
+                    let labels = [("resource", "podcertificaterequests"), ("version", version)];
+                    metrics.sum("podcert_api_version", &labels)
+                };
+                let all = ["v1", "v1beta1"].map(|version| speaks(version) > 0.5);
+                all == [api == ApiVersion::V1, api == ApiVersion::V1beta1]
+            },
+        )
+        .await
+    }
+
+    /// Waits until the program's metrics are as they should be.
+    async fn counted(&self, otherwise: String, good: impl Fn(&Metrics) -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            let metrics = self.metrics().await?;
-            let denied = metrics.sum("podcert_requests_total", &[("outcome", "denied")]);
-            ensure!(denied == 0.0, "the program denied {denied} requests");
-            let waiting = metrics.sum("podcert_requests_waiting", &[]);
-            if waiting == 0.0 {
-                return Ok(());
+        while !good(&self.program.metrics().await?) {
+            if Instant::now() > deadline {
+                return Err(self.program.blame(anyhow::Error::msg(otherwise)));
             }
-            ensure!(
-                Instant::now() < deadline,
-                "all is answered, and the program still waits for {waiting} requests"
-            );
             sleep(Duration::from_millis(50)).await;
         }
-    }
-
-    async fn kill_program(&mut self) -> Result<()> {
-        self.program
-            .take()
-            .context("the program does not run")?
-            .kill()
-            .await
-    }
-
-    fn signal_program(&self, signal: Signal) -> Result<()> {
-        let program = self.program.as_ref().context("the program does not run")?;
-        Ok(kill_process(program.pid()?, signal)?)
+        Ok(())
     }
 
     fn log_length(&self) -> Result<usize> {
@@ -338,48 +335,24 @@ impl<'a> Scene<'a> {
         }
     }
 
-    async fn close(mut self) -> Result<()> {
-        if let Some(program) = self.program.take() {
-            program.stop().await?;
-        }
-        // The cluster is going anyway.
-        Ok(std::fs::remove_dir_all(&self.stage.folder)?)
-    }
-}
-
-/// A burst of requests for the pods of a namespace, by turns for each of these signers.
-fn burst(
-    scene: &Scene<'_>,
-    namespace: usize,
-    signers: &[String],
-    count: usize,
-    meddling: Meddling,
-) -> Burst {
-    let Scene {
-        stage,
-        population,
-        key,
-        ..
-    } = scene;
-    let namespace = stage.scoped(&namespace.to_string());
-    let api = stage.target.api.as_str();
-    let requests = population
-        .pods
-        .iter()
-        .filter(|pod| pod.namespace == namespace)
-        .flat_map(|pod| signers.iter().map(move |signer| Ask::new(pod, signer, key)))
-        .map(|ask| request(stage, &ask))
-        .collect();
-    Burst {
-        node: scene.node.clone(),
-        admin: scene.admin.clone(),
-        path: format!(
-            "/apis/certificates.k8s.io/{api}/namespaces/{namespace}/podcertificaterequests"
-        ),
-        requests,
-        key: key.public.clone(),
-        count,
-        meddling,
+    /// What it came to, once the program, which has survived, holds no request any more and ends
+    /// as it should.
+    async fn close(mut self, outcome: burst::Outcome) -> Result<Outcome> {
+        self.program.runs()?;
+        self.counted(
+            "all is answered, and the program still waits".to_owned(),
+            |metrics| metrics.sum("podcert_requests_waiting", &[]) < 0.5,
+        )
+        .await?;
+        let metrics = self.program.metrics().await?;
+        let denied = metrics.sum("podcert_requests_total", &[("outcome", "denied")]);
+        ensure!(denied < 0.5, "the program denied {denied} requests");
+        self.program.stop().await?;
+        self.stage.close().await?;
+        Ok(Outcome::of(match outcome.deleted {
+            0 => format!("{} issued", outcome.issued),
+            deleted => format!("{} issued, {deleted} deleted", outcome.issued),
+        }))
     }
 }
 
@@ -409,15 +382,16 @@ pub(crate) async fn connect(kubeconfig: &Path, user: &User) -> Result<Client> {
     Ok(Connection::from_config(&config, options)?.client().clone())
 }
 
-/// The version that requests are made in.
-pub(crate) fn newest(release: Release) -> ApiVersion {
-    if release >= Release::V1_37 {
-        ApiVersion::V1
-    } else {
-        ApiVersion::V1beta1
-    }
+/// The newest version that a release serves.
+pub(crate) fn newest(release: Release) -> Result<Target> {
+    let targets = release::targets(release).into_iter().next();
+    targets.context("invariant: a release serves some version")
 }
 
+/// The program's.
+const SIGNERS: [&str; 2] = ["service-dns", "spiffe"];
 const BURST: usize = 500;
 const PODS: usize = 10;
 const ETCD_PAUSE: Duration = Duration::from_secs(30);
+/// So that a burst lasts longer than an upgrade.
+const UPGRADE_PACE: Duration = Duration::from_millis(40);

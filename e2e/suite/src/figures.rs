@@ -29,10 +29,33 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::process::Process;
-use crate::faults::{connect, request};
+use crate::faults::{connect, newest, request};
 use crate::harness::{
     Ask, CaKind, CaPool, Plan, Pod, Population, Program, Setup, Source, Stage, WorkloadKey, now,
 };
+use crate::report::Goal;
+use crate::run::{Context, Outcome};
+use crate::say;
+
+/// podcert's share of what the null signer issues.
+pub(crate) async fn step(context: Context) -> Result<Outcome> {
+    let target = newest(context.release)?;
+    let measured = Throughput::measure(&context.cluster.kubeconfig(), target).await?;
+    let (share, podcert, null) = (measured.share(), measured.podcert(), measured.null());
+    for (podcert, null) in &measured.turns {
+        say(&format!(
+            "certificates per second: podcert {podcert:.0}, null signer {null:.0}"
+        ));
+    }
+    Ok(Outcome::of(format!("{TURNS} turns"))
+        .with(
+            "e2e_issued_per_second_vs_null_signer",
+            share,
+            Goal::AtLeast(0.95),
+        )
+        .with("e2e_issued_per_second", podcert, Goal::Shown)
+        .with("e2e_issued_per_second_null_signer", null, Goal::Shown))
+}
 
 /// What was measured.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@
 //! own key, and none is ever denied or failed.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +16,13 @@ use http::{Method, Request, StatusCode, header};
 use kube::Client;
 use kube::client::Body;
 use kube::core::WatchEvent;
+use podcert_cases::ApiVersion;
 use podcert_pki::{Chain, PublicKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 
 /// What to make.
 #[derive(Clone)]
@@ -29,14 +31,20 @@ pub(crate) struct Burst {
     pub(crate) node: Client,
     /// Who looks on, and who meddles.
     pub(crate) admin: Client,
-    /// The path of the namespace's requests.
-    pub(crate) path: String,
-    /// Requests, ready but for their names, made by turns.
+    /// Their namespace.
+    pub(crate) namespace: String,
+    /// What their names begin with.
+    pub(crate) name: &'static str,
+    /// The versions to make them in: the next one when one is not served (any more).
+    pub(crate) apis: Vec<ApiVersion>,
+    /// Requests, ready but for version and name, made by turns.
     pub(crate) requests: Vec<Value>,
     /// The key it is for.
     pub(crate) key: PublicKey,
     /// How many.
     pub(crate) count: usize,
+    /// How long to wait before each.
+    pub(crate) pace: Duration,
     /// What somebody does to each of them right after it was made.
     pub(crate) meddling: Meddling,
 }
@@ -64,6 +72,7 @@ pub(crate) struct Running {
 struct Progress {
     made: usize,
     issued: usize,
+    deleted: usize,
     /// Made and neither issued nor deleted.
     open: usize,
     complete: bool,
@@ -74,6 +83,8 @@ struct Progress {
 struct Shared {
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
+    /// Counts versions that were not served.
+    unserved: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -98,13 +109,30 @@ pub(crate) struct Outcome {
     pub(crate) deleted: usize,
 }
 
+/// A version, and how many were not served before it.
+#[derive(Clone, Copy, Debug)]
+struct Spoken {
+    turn: usize,
+    api: ApiVersion,
+}
+
 impl Burst {
+    /// The path of the namespace's requests.
+    fn path(&self, spoken: Spoken) -> String {
+        format!(
+            "/apis/certificates.k8s.io/{}/namespaces/{}/podcertificaterequests",
+            spoken.api.as_str(),
+            self.namespace
+        )
+    }
+
     /// Begins.
     pub(crate) fn start(self) -> Running {
         let (progress, seen) = watch::channel(Progress::default());
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             progress,
+            unserved: AtomicUsize::new(0),
         });
         Running {
             tasks: [
@@ -120,14 +148,14 @@ impl Burst {
 impl Running {
     /// Waits until so many are issued.
     pub(crate) async fn issued(&mut self, count: usize) -> Result<()> {
-        self.reached(PATIENCE, |progress| progress.issued >= count)
+        self.reached(|progress| progress.issued >= count)
             .await
             .with_context(|| format!("fewer than {count} were issued"))
     }
 
     /// Waits until so many are made and not yet answered.
     pub(crate) async fn open(&mut self, count: usize) -> Result<()> {
-        self.reached(PATIENCE, |progress| progress.open >= count)
+        self.reached(|progress| progress.open >= count)
             .await
             .with_context(|| format!("fewer than {count} waited for an answer"))
     }
@@ -145,7 +173,7 @@ impl Running {
     /// Waits until all are made and answered, and looks at every answer once more.
     pub(crate) async fn end(mut self, burst: &Burst) -> Result<Outcome> {
         let answered = self
-            .reached(PATIENCE, |progress| progress.complete)
+            .reached(|progress| progress.complete)
             .await
             .context("not every request was answered");
         for task in &self.tasks {
@@ -154,33 +182,43 @@ impl Running {
         answered?;
         let state = std::mem::take(&mut *self.shared.lock());
         ensure!(state.wrong.is_empty(), "{}", state.wrong.join("; "));
-        verify(burst, &state).await
+        verify(burst, self.shared.spoken(burst)?, &state).await
     }
 
-    async fn reached(
-        &mut self,
-        patience: Duration,
-        enough: impl Fn(&Progress) -> bool,
-    ) -> Result<()> {
-        let deadline = Instant::now() + patience;
-        let reached = self
-            .progress
-            .wait_for(|progress| progress.wrong || enough(progress));
-        let reached = timeout_at(deadline, reached).await;
-        let state = self.shared.lock();
-        ensure!(state.wrong.is_empty(), "{}", state.wrong.join("; "));
-        if !matches!(reached, Ok(Ok(_))) {
-            bail!(
-                "{} made, {} issued, {} deleted after {} s; last trouble: {}; open: {:?}",
-                state.made.len(),
-                state.issued.len(),
-                state.deleted.len(),
-                patience.as_secs(),
-                state.trouble,
-                state.open().take(5).collect::<Vec<_>>()
-            );
+    /// Waits as long as there is progress.
+    async fn reached(&mut self, enough: impl Fn(&Progress) -> bool) -> Result<()> {
+        loop {
+            let progress = *self.progress.borrow_and_update();
+            let wrong = self.shared.lock().wrong.join("; ");
+            ensure!(wrong.is_empty(), "{wrong}");
+            if enough(&progress) {
+                return Ok(());
+            }
+            let moved = |now: &Progress| now.wrong || now.count() != progress.count();
+            if !matches!(
+                timeout(PATIENCE, self.progress.wait_for(moved)).await,
+                Ok(Ok(_))
+            ) {
+                let state = self.shared.lock();
+                let open: Vec<_> = state.open().take(5).collect();
+                bail!(
+                    "{} made, {} issued, {} deleted, and nothing moves for {} s; last trouble: \
+                     {:?}; open: {open:?}",
+                    state.made.len(),
+                    state.issued.len(),
+                    state.deleted.len(),
+                    PATIENCE.as_secs(),
+                    state.trouble,
+                );
+            }
         }
-        Ok(())
+    }
+}
+
+impl Progress {
+    /// It grows, or nothing happens.
+    fn count(&self) -> usize {
+        self.made + self.issued + self.deleted
     }
 }
 
@@ -212,6 +250,7 @@ impl Shared {
         self.progress.send_replace(Progress {
             made: state.made.len(),
             issued: state.issued.len(),
+            deleted: state.deleted.len(),
             open,
             complete: state.all_made && open == 0,
             wrong: !state.wrong.is_empty(),
@@ -222,9 +261,34 @@ impl Shared {
         self.change(|state| state.trouble = format!("{error:#}"));
     }
 
+    /// The version to speak now.
+    fn spoken(&self, burst: &Burst) -> Result<Spoken> {
+        let turn = self.unserved.load(Ordering::Relaxed);
+        let api = burst.apis.iter().cycle().nth(turn);
+        let api = *api.context("there is no version to speak")?;
+        Ok(Spoken { turn, api })
+    }
+
+    /// Takes the next version if this code says that the one spoken is not served.
+    fn heed(&self, spoken: Spoken, code: StatusCode) {
+        if code == StatusCode::NOT_FOUND {
+            let Spoken { turn, .. } = spoken;
+            // Others may have heard it too.
+            let _ = self.unserved.compare_exchange(
+                turn,
+                turn + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
     /// Takes in one sight of a request.
-    fn observe(&self, asked: Asked) {
+    fn observe(&self, burst: &Burst, asked: Asked) {
         let name = asked.metadata.name;
+        if !name.starts_with(burst.name) {
+            return;
+        }
         let Some(condition) = asked.status.conditions.into_iter().next() else {
             return;
         };
@@ -249,12 +313,19 @@ impl Shared {
 
 /// Makes all requests, as many at a time as a cluster's kubelets would.
 async fn make(burst: Burst, shared: Arc<Shared>) -> Result<()> {
+    let pace = burst.pace;
     futures::stream::iter(0..burst.count)
+        .then(|number| async move {
+            if !pace.is_zero() {
+                sleep(pace).await;
+            }
+            number
+        })
         .for_each_concurrent(AT_ONCE, |number| {
             let (burst, shared) = (&burst, &shared);
             async move {
-                let name = format!("burst-{number}");
-                while let Err(error) = create(burst, number, &name).await {
+                let name = format!("{}-{number}", burst.name);
+                while let Err(error) = create(burst, shared, number, &name).await {
                     shared.trouble(&error);
                     sleep(PAUSE).await;
                 }
@@ -269,18 +340,21 @@ async fn make(burst: Burst, shared: Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
-async fn create(burst: &Burst, number: usize, name: &str) -> Result<()> {
+async fn create(burst: &Burst, shared: &Shared, number: usize, name: &str) -> Result<()> {
+    let spoken = shared.spoken(burst)?;
     let turn = burst.requests.iter().cycle().nth(number);
     let mut request = turn.context("there is nothing to make")?.clone();
+    request["apiVersion"] = format!("certificates.k8s.io/{}", spoken.api.as_str()).into();
     request["metadata"]["name"] = name.into();
     let (code, body) = send(
         &burst.node,
         Method::POST,
-        &burst.path,
+        &burst.path(spoken),
         "json",
         Some(request),
     )
     .await?;
+    shared.heed(spoken, code);
     // A try whose answer got lost made it.
     ensure!(
         code.is_success() || code == StatusCode::CONFLICT,
@@ -290,7 +364,10 @@ async fn create(burst: &Burst, number: usize, name: &str) -> Result<()> {
 }
 
 async fn meddle(burst: &Burst, shared: &Shared, number: usize, name: &str) {
-    let path = format!("{}/{name}", burst.path);
+    let Ok(spoken) = shared.spoken(burst) else {
+        return;
+    };
+    let path = format!("{}/{name}", burst.path(spoken));
     match burst.meddling {
         Meddling::None => {}
         Meddling::Delete if number.is_multiple_of(2) => {
@@ -359,13 +436,17 @@ async fn follow(burst: Burst, shared: Arc<Shared>) -> Result<()> {
 
 /// One list, and the watch that follows from it.
 async fn look(burst: &Burst, shared: &Shared) -> Result<()> {
-    let list = list(burst).await?;
+    let spoken = shared.spoken(burst)?;
+    let (code, body) = list(burst, spoken).await?;
+    shared.heed(spoken, code);
+    let list = listed(code, &body)?;
     for asked in list.items {
-        shared.observe(asked);
+        shared.observe(burst, asked);
     }
     let path = format!(
         "{}?watch=true&timeoutSeconds=300&resourceVersion={}",
-        burst.path, list.metadata.resource_version
+        burst.path(spoken),
+        list.metadata.resource_version
     );
     let events = burst
         .admin
@@ -374,7 +455,9 @@ async fn look(burst: &Burst, shared: &Shared) -> Result<()> {
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event? {
-            WatchEvent::Added(asked) | WatchEvent::Modified(asked) => shared.observe(asked),
+            WatchEvent::Added(asked) | WatchEvent::Modified(asked) => {
+                shared.observe(burst, asked);
+            }
             WatchEvent::Error(status) => bail!("the watch broke: {}", status.message),
             WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
         }
@@ -383,7 +466,7 @@ async fn look(burst: &Burst, shared: &Shared) -> Result<()> {
 }
 
 /// Reads all requests once more, from etcd, and compares them with what was seen and asked.
-async fn verify(burst: &Burst, state: &State) -> Result<Outcome> {
+async fn verify(burst: &Burst, spoken: Spoken, state: &State) -> Result<Outcome> {
     let State {
         made,
         deleted,
@@ -391,7 +474,8 @@ async fn verify(burst: &Burst, state: &State) -> Result<Outcome> {
         ..
     } = state;
     let mut there = HashMap::new();
-    for asked in list(burst).await?.items {
+    let (code, body) = list(burst, spoken).await?;
+    for asked in listed(code, &body)?.items {
         there.insert(asked.metadata.name, asked.status);
     }
     for name in made.difference(deleted) {
@@ -421,13 +505,16 @@ async fn verify(burst: &Burst, state: &State) -> Result<Outcome> {
     })
 }
 
-async fn list(burst: &Burst) -> Result<List> {
-    let (code, body) = send(&burst.admin, Method::GET, &burst.path, "json", None).await?;
+async fn list(burst: &Burst, spoken: Spoken) -> Result<(StatusCode, String)> {
+    send(&burst.admin, Method::GET, &burst.path(spoken), "json", None).await
+}
+
+fn listed(code: StatusCode, body: &str) -> Result<List> {
     ensure!(
         code.is_success(),
         "the requests are not listed: {code}: {body}"
     );
-    Ok(serde_json::from_str(&body)?)
+    Ok(serde_json::from_str(body)?)
 }
 
 async fn send(

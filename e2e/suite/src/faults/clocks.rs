@@ -21,11 +21,10 @@ use prometheus_client::registry::Registry;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::burst::{Burst, Meddling};
-use super::{Fault, Scene};
+use super::Scene;
+use super::burst::{self, Burst, Meddling};
 use crate::harness::{Metrics, Pod, Setup, Stage, now};
-
-pub(super) const NAME: &str = "clocks-skewed";
+use crate::run::{Context, Outcome};
 
 /// How far the controllers' clocks are off, each with the name of its signer, and whether somebody
 /// is to be told. At four minutes it is told or not, as the last second falls.
@@ -36,16 +35,8 @@ const CLOCKS: [(&str, SignedDuration, bool); 4] = [
     ("an-hour-behind", SignedDuration::from_hours(-1), true),
 ];
 
-/// How many namespaces they need, behind those of the faults.
-pub(super) const NAMESPACES: usize = CLOCKS.len();
-
-/// Their signers.
-pub(super) fn signers(stage: &Stage) -> impl Iterator<Item = String> {
-    CLOCKS.iter().map(|(name, ..)| stage.signer(name))
-}
-
 /// One controller with a wrong clock, and what it is to answer.
-pub(super) struct Skewed {
+struct Skewed {
     name: &'static str,
     ahead: SignedDuration,
     told: bool,
@@ -67,46 +58,54 @@ impl Clock for Off {
     }
 }
 
-impl Scene<'_> {
-    /// What the clocks need of the scene.
-    pub(super) fn clocks(&self) -> Result<Vec<Skewed>> {
-        let all = CLOCKS.iter().enumerate();
-        all.map(|(number, (name, ahead, told))| {
-            let namespace = Fault::ALL.len() + number;
-            let signer = [self.stage.signer(name)];
-            let full_name = self.stage.scoped(&namespace.to_string());
-            let mut pods = self.population.pods.iter();
-            let own_pod = pods.find(|pod| pod.namespace == full_name);
-            let spiffe = self.setup.spiffe.as_ref();
-            Ok(Skewed {
-                name,
-                ahead: *ahead,
-                told: *told,
-                stage: Arc::clone(&self.stage),
-                kubeconfig: self.setup.kubeconfig.clone(),
-                pool: spiffe.context("the stage has no pool")?.pool.clone(),
-                own_pod: Arc::clone(own_pod.context("the namespace has no pod")?),
-                burst: super::burst(self, namespace, &signer, REQUESTS, Meddling::None),
-            })
-        })
-        .collect()
-    }
-}
-
-/// All of them at once.
-pub(super) async fn run(clocks: Vec<Skewed>) -> Result<String> {
-    let words = try_join_all(clocks.into_iter().map(|skewed| async {
+/// Controllers with clocks that are off, all at once.
+pub(super) async fn skewed(context: Context) -> Result<Outcome> {
+    let names = CLOCKS.map(|(name, ..)| name);
+    let scene = Scene::with(&context.cluster, CLOCKS.len(), &names).await?;
+    let all = CLOCKS.iter().enumerate();
+    let skewed =
+        all.map(|(number, (name, ahead, told))| Skewed::new(&scene, number, name, *ahead, *told));
+    let runs = skewed.collect::<Result<Vec<_>>>()?;
+    let issued = try_join_all(runs.into_iter().map(|skewed| async {
         let name = skewed.name;
         skewed
             .run()
             .await
             .with_context(|| format!("a clock {name}"))
     }));
-    Ok(words.await?.join(", "))
+    let outcome = burst::Outcome {
+        issued: issued.await?.iter().sum(),
+        deleted: 0,
+    };
+    scene.close(outcome).await
 }
 
 impl Skewed {
-    async fn run(self) -> Result<String> {
+    fn new(
+        scene: &Scene,
+        number: usize,
+        name: &'static str,
+        ahead: SignedDuration,
+        told: bool,
+    ) -> Result<Self> {
+        let namespace = scene.stage.scoped(&number.to_string());
+        let mut pods = scene.population.pods.iter();
+        let own_pod = pods.find(|pod| pod.namespace == namespace);
+        let spiffe = scene.setup.spiffe.as_ref();
+        Ok(Self {
+            name,
+            ahead,
+            told,
+            stage: Arc::clone(&scene.stage),
+            kubeconfig: scene.setup.kubeconfig.clone(),
+            pool: spiffe.context("the stage has no pool")?.pool.clone(),
+            own_pod: Arc::clone(own_pod.context("the namespace has no pod")?),
+            burst: scene.burst_in(number, &[name], REQUESTS, Meddling::None),
+        })
+    }
+
+    /// How many it issued.
+    async fn run(self) -> Result<usize> {
         let file = kube::config::Kubeconfig::read_from(&self.kubeconfig)?;
         let cluster = kube::Config::from_custom_kubeconfig(file, &Default::default()).await?;
         let connection =
@@ -141,7 +140,7 @@ impl Skewed {
         self.is_noticed(&registry).await?;
         shutdown.cancel();
         running.await??;
-        Ok(format!("{}: {} issued", self.name, outcome.issued))
+        Ok(outcome.issued)
     }
 
     /// Each certificate begins two minutes before it was issued, by the server's clock.
@@ -195,5 +194,5 @@ impl Skewed {
 }
 
 const REQUESTS: usize = 25;
-/// A controller looks at the clocks each minute.
+/// A controller looks at the clocks soon after its start, and then each minute.
 const NOTICED: Duration = Duration::from_secs(90);
