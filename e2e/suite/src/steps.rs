@@ -1,8 +1,36 @@
 //! Every step of a run, in its order.
 
+use podcert_cases::Release;
+
+use crate::matrix::cost;
 use crate::run::Step;
+use crate::{faults, figures, forged, matrix, release};
 
 /// All steps. Those that leave the cluster in pieces come last.
 pub(crate) fn all() -> Vec<Step> {
-    Vec::new()
+    let mut steps = vec![
+        Step {
+            name: "issuance-matrix",
+            releases: &release::ALL,
+            run: |context| Box::pin(matrix::step(context)),
+        },
+        Step {
+            name: "forged-requests",
+            releases: &release::ALL,
+            run: |context| Box::pin(forged::step(context)),
+        },
+        Step {
+            name: "requests-per-certificate",
+            releases: &release::ALL,
+            run: |context| Box::pin(cost::step(context)),
+        },
+        // On the newest alone: the figure is about the program, not about releases.
+        Step {
+            name: "throughput",
+            releases: &[Release::V1_37],
+            run: |context| Box::pin(figures::step(context)),
+        },
+    ];
+    steps.extend(faults::steps());
+    steps
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -72,7 +72,7 @@ pub(crate) struct Status {
     pub(crate) not_after: Option<String>,
 }
 
-/// A workload's key. Made once and used for many requests: nothing forbids it, and RSA is slow.
+/// A workload's key. Nothing forbids to use one for many requests, and RSA is slow to make.
 pub(crate) struct WorkloadKey {
     pub(crate) kind: KeyType,
     pub(crate) public: PublicKey,
@@ -114,6 +114,21 @@ pub(crate) struct Kubelet {
 }
 
 impl WorkloadKey {
+    /// The key of this type: made once in the life of the process, and used for many requests.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn of(kind: KeyType) -> Result<Arc<Self>> {
+        static MADE: Mutex<Vec<Arc<WorkloadKey>>> = Mutex::new(Vec::new());
+        let made = || MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = made().iter().find(|key| key.kind == kind) {
+            return Ok(Arc::clone(key));
+        }
+        let key = Self::new(kind)?;
+        made().push(Arc::clone(&key));
+        Ok(key)
+    }
+
     /// A new key.
     ///
     /// # Errors

@@ -182,8 +182,12 @@ impl Stage {
             }),
         )
         .await?;
-        self.wait_for_rights(&User::service_account(&namespace, CONTROLLER))
-            .await?;
+        let last = json!({
+            "group": "events.k8s.io", "resource": "events", "verb": "create",
+            "namespace": "default",
+        });
+        let user = User::service_account(&namespace, CONTROLLER);
+        self.wait_for_rights(&user, &last).await?;
 
         let wanted = serde_json::from_value::<TokenRequest>(
             json!({"metadata": {}, "spec": {"audiences": [], "expirationSeconds": 86_400}}),
@@ -230,17 +234,16 @@ impl Stage {
         ])
     }
 
-    /// Waits until the server's authorizer has seen what was just granted.
-    async fn wait_for_rights(&self, user: &User) -> Result<()> {
+    /// Waits until the server's authorizer has seen what was just granted: these
+    /// `resourceAttributes` of a SubjectAccessReview.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub(crate) async fn wait_for_rights(&self, user: &User, attributes: &Value) -> Result<()> {
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
             "spec": {
-                "user": user.name,
-                "groups": user.groups,
-                "resourceAttributes": {
-                    "group": "events.k8s.io", "resource": "events", "verb": "create",
-                    "namespace": "default",
-                },
+                "user": user.name, "groups": user.groups, "resourceAttributes": attributes,
             },
         });
         let started = Instant::now();
