@@ -3,9 +3,10 @@
 //! Only what the rules of the certificates API look at. Parsed with x509-parser, while the rest of
 //! podcert uses x509-cert and rustls-webpki: a mistake would have to be made twice to go unseen.
 
+mod names;
 mod pss;
 
-use aws_lc_rs::signature::{self, UnparsedPublicKey};
+use aws_lc_rs::signature::{self, ParsedPublicKey, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -88,6 +89,11 @@ fn trim_line(line: &str) -> &str {
         .trim_end_matches([' ', '\t'])
 }
 
+/// Whether Go's `mail.ParseAddress` takes this for an e-mail address.
+pub(crate) fn is_mailbox(text: &str) -> bool {
+    names::is_mailbox(text)
+}
+
 /// Base64 as Go's standard decoder takes it, line breaks and stray bits included; what is none
 /// counts as nothing.
 pub(crate) fn lenient_base64(text: &str) -> Vec<u8> {
@@ -138,9 +144,19 @@ impl Key {
                     P521 => ("P-521", 66),
                     _ => return None,
                 };
-                // Uncompressed points are all Go reads.
+                // Uncompressed points on their curve are all Go reads.
                 if bytes.first() != Some(&4) || bytes.len() != 1 + 2 * size {
                     return None;
+                }
+                let curve: Option<&'static dyn signature::VerificationAlgorithm> = match name {
+                    "P-256" => Some(&signature::ECDSA_P256_SHA256_ASN1),
+                    "P-384" => Some(&signature::ECDSA_P384_SHA384_ASN1),
+                    "P-521" => Some(&signature::ECDSA_P521_SHA512_ASN1),
+                    // aws-lc-rs has no P-224, and nobody else gets far with it.
+                    _ => None,
+                };
+                if let Some(curve) = curve {
+                    ParsedPublicKey::new(curve, &bytes).ok()?;
                 }
                 KeyKind::Ecdsa(name)
             }
@@ -307,7 +323,7 @@ pub(crate) fn read_certificate(der: &[u8]) -> Option<Certificate> {
                             read.emails.push((*email).to_owned());
                         }
                         GeneralName::IPAddress(address) if matches!(address.len(), 4 | 16) => {}
-                        GeneralName::URI(uri) if uri.is_ascii() => {}
+                        GeneralName::URI(uri) if uri.is_ascii() && names::is_uri(uri) => {}
                         GeneralName::DNSName(_)
                         | GeneralName::RFC822Name(_)
                         | GeneralName::IPAddress(_)

@@ -53,19 +53,19 @@ pub(crate) fn copy_key(from: Option<&Value>, to: &mut Map<String, Value>, key: &
     }
 }
 
-/// Drops what Go's decoder and `omitempty` would drop: nulls everywhere and the empty collections
-/// and bookkeeping fields of the metadata.
+/// Drops what Go's decoder and `omitempty` would drop: nulls everywhere, and of the metadata
+/// empty values, bookkeeping and what is not known.
 pub(crate) fn normalize(value: &mut Value) {
     prune_nulls(value);
-    let metadata = metadata_mut(value);
-    for key in ["managedFields", "selfLink"] {
-        metadata.remove(key);
-    }
-    metadata.retain(|_, value| match value {
-        Value::Object(map) => !map.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        Value::String(text) => !text.is_empty(),
-        _ => true,
+    metadata_mut(value).retain(|key, value| {
+        let known = METADATA.contains(&key.as_str());
+        known
+            && match value {
+                Value::Object(map) => !map.is_empty(),
+                Value::Array(list) => !list.is_empty(),
+                Value::String(text) => !text.is_empty(),
+                _ => true,
+            }
     });
 }
 
@@ -79,3 +79,20 @@ fn prune_nulls(value: &mut Value) {
         _ => {}
     }
 }
+
+/// The fields of `ObjectMeta` that this server keeps.
+const METADATA: &[&str] = &[
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "uid",
+];

@@ -214,7 +214,7 @@ async fn methods_and_bodies_that_make_no_sense_are_refused() {
     assert_eq!(status.code, 400);
     assert_eq!(
         status.message,
-        "the API version in the data (v2) does not match the expected API version (v1)"
+        "ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"v2\" in scheme \"pkg/runtime/scheme.go:111\""
     );
     assert_eq!(
         send(post(maps, json, br#"{"kind":"Secret"}"#)).await.code,

@@ -179,7 +179,7 @@ async fn malformed_and_oversized_patches_are_refused() {
     assert_eq!(send("application/json-patch+json", "{}".into()).await, 400);
     assert_eq!(
         send("application/merge-patch+json", r#"{"metadata":7}"#.into()).await,
-        400
+        422
     );
     let many = vec![json!({"op": "add", "path": "/data/x", "value": "1"}); 10_001];
     assert_eq!(

@@ -44,6 +44,14 @@ pub(crate) fn check_create(kind: &Kind, object: &Value) -> Vec<FieldError> {
 /// Checks the metadata of an object about to be replaced.
 pub(crate) fn check_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    let uid = text(new, &["metadata", "uid"]);
+    if uid != text(old, &["metadata", "uid"]) {
+        errors.push(FieldError::invalid(
+            "metadata.uid",
+            uid,
+            "field is immutable",
+        ));
+    }
     if at(old, &["metadata", "deletionTimestamp"]).is_some() {
         let before = strings(old, "finalizers");
         let added: Vec<&str> = strings(new, "finalizers")

@@ -86,13 +86,11 @@ pub(crate) fn prepare_update(
             }
             let before = old.get("metadata");
             let metadata = metadata_mut(&mut object);
-            for key in [
-                "creationTimestamp",
-                "uid",
-                "generation",
-                "deletionTimestamp",
-            ] {
+            for key in ["creationTimestamp", "generation", "deletionTimestamp"] {
                 copy_key(before, metadata, key);
+            }
+            if !metadata.contains_key("uid") {
+                copy_key(before, metadata, "uid");
             }
             copy_key(before, metadata, "deletionGracePeriodSeconds");
             copy_key(before, metadata, "generateName");
@@ -101,6 +99,10 @@ pub(crate) fn prepare_update(
         Part::Status => {
             let mut object = old.clone();
             copy_key(Some(&new), as_map_mut(&mut object), "status");
+            // Another UID is an error, and is told as one.
+            if let Some(uid) = at(&new, &["metadata", "uid"]) {
+                metadata_mut(&mut object).insert("uid".into(), uid.clone());
+            }
             if kind.has(Feature::StatusTouchesMetadata) {
                 for key in ["labels", "annotations"] {
                     copy_key(new.get("metadata"), metadata_mut(&mut object), key);
@@ -126,6 +128,13 @@ pub(crate) fn prepare_update(
         metadata_mut(&mut object).insert("generation".into(), (generation + 1).into());
     }
     Ok(object)
+}
+
+/// Brings an object that passed all rules into the form in which it is stored.
+pub(crate) fn settle(kind: &Kind, part: Part, object: &mut Value) {
+    if (kind.rules, part) == (Rules::PodCertificateRequest, Part::Status) {
+        certificate_request::status::settle(object);
+    }
 }
 
 /// Checks an object that is about to replace `old`.

@@ -63,8 +63,9 @@ impl Place<'_> {
 fn misfit_at(value: &Value, wanted: &Type, place: &Place<'_>) -> Option<String> {
     match (wanted, value) {
         (_, Value::Null) | (Type::Text(_), Value::String(_)) => None,
-        (Type::Bytes, Value::String(text)) => illegal_base64(text)
-            .map(|at| format!("illegal base64 data at input byte {at}")),
+        (Type::Bytes, Value::String(text)) => {
+            illegal_base64(text).map(|at| format!("illegal base64 data at input byte {at}"))
+        }
         (Type::Date, Value::String(text)) => date_error(text),
         (Type::Int32, Value::Number(number)) => match number.as_i64().map(i32::try_from) {
             Some(Ok(_)) => None,
@@ -145,7 +146,10 @@ fn illegal_base64(text: &str) -> Option<usize> {
             Some([(at, _)]) => return Some(*at),
             _ => {}
         }
-        return groups.peek().and_then(|next| next.first()).map(|(at, _)| *at);
+        return groups
+            .peek()
+            .and_then(|next| next.first())
+            .map(|(at, _)| *at);
     }
     None
 }
@@ -174,7 +178,9 @@ fn date_error(text: &str) -> Option<String> {
             return failed(rest, separator);
         };
         rest = after;
-        let value = after.get(..digits).and_then(|digits| digits.parse::<u32>().ok());
+        let value = after
+            .get(..digits)
+            .and_then(|digits| digits.parse::<u32>().ok());
         let (Some(value), Some(after)) = (value, after.get(digits..)) else {
             return failed(rest, element);
         };
@@ -204,7 +210,8 @@ fn date_error(text: &str) -> Option<String> {
         rest = extra;
     } else {
         let zone = rest.get(..6).map(str::as_bytes);
-        let [sign, h, hh, colon, m, mm] = zone.and_then(|zone| zone.try_into().ok()).unwrap_or([0; 6]);
+        let [sign, h, hh, colon, m, mm] =
+            zone.and_then(|zone| zone.try_into().ok()).unwrap_or([0; 6]);
         let digits = [h, hh, m, mm].iter().all(u8::is_ascii_digit);
         if !matches!(sign, b'+' | b'-') || colon != b':' || !digits {
             return failed(rest, "Z07:00");
@@ -337,9 +344,15 @@ mod tests {
             ("", "cannot parse \"\" as \"2006\""),
             ("2026-11-21", "cannot parse \"\" as \"T\""),
             ("2026-1-21", "cannot parse \"1-21\" as \"01\""),
-            ("2026-11-21t12:00:00Z", "cannot parse \"t12:00:00Z\" as \"T\""),
+            (
+                "2026-11-21t12:00:00Z",
+                "cannot parse \"t12:00:00Z\" as \"T\"",
+            ),
             ("2026-11-21T12:00:00", "cannot parse \"\" as \"Z07:00\""),
-            ("2026-11-21T12:00:00+0200", "cannot parse \"+0200\" as \"Z07:00\""),
+            (
+                "2026-11-21T12:00:00+0200",
+                "cannot parse \"+0200\" as \"Z07:00\"",
+            ),
             ("2026-13-21T12:00:00Z", "month out of range"),
             ("2026-02-29T12:00:00Z", "day out of range"),
             ("2026-11-21T24:00:00Z", "hour out of range"),

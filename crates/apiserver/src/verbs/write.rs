@@ -117,7 +117,10 @@ impl ApiServer {
             let created = self.create(user, target, query, object)?;
             return Ok((StatusCode::CREATED, created));
         }
-        let replaced = self.update(user, target, query, |_| Ok(object.clone()))?;
+        let replaced = self.update(user, target, query, |old| {
+            check_uid(target, object, old)?;
+            Ok(object.clone())
+        })?;
         Ok((StatusCode::OK, replaced))
     }
 
@@ -139,9 +142,10 @@ impl ApiServer {
                 new: &new,
             };
             self.restrict(user, target, operation)?;
-            check_preconditions(target, &new, &old)?;
-            let object = strategy::prepare_update(kind, target.part, new, &old.value)?;
+            check_version(target, &new, &old)?;
+            let mut object = strategy::prepare_update(kind, target.part, new, &old.value)?;
             strategy::check_update(kind, target.part, &object, &old.value, &self.context(user))?;
+            strategy::settle(kind, target.part, &mut object);
             if is_same(&object, &old.value) {
                 return Ok(old);
             }
@@ -287,20 +291,35 @@ fn set_place(target: &Target, object: &mut Value) {
     }
 }
 
-/// UID and resource version in the object are conditions on what it replaces.
-fn check_preconditions(target: &Target, new: &Value, old: &Stored) -> Result<(), Failure> {
-    let kind = target.kind;
+/// The UID in a PUT is a condition on what it replaces. (In a patch it is a change.)
+fn check_uid(target: &Target, new: &Value, old: &Stored) -> Result<(), Failure> {
     let uid = text(new, &["metadata", "uid"]);
     let current = text(&old.value, &["metadata", "uid"]);
-    if !uid.is_empty() && uid != current {
-        return Err(Failure::conflict(
-            kind,
-            &target.name,
-            &format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {current}"
-            ),
-        ));
+    if uid.is_empty() || uid == current {
+        return Ok(());
     }
+    let prefix = match target.kind.plural {
+        "nodes" => "minions",
+        "services" => "services/specs",
+        plural => plural,
+    };
+    let place = if target.namespace.is_empty() {
+        target.name.clone()
+    } else {
+        format!("{}/{}", target.namespace, target.name)
+    };
+    Err(Failure::conflict(
+        target.kind,
+        &target.name,
+        &format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{prefix}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {current}"
+        ),
+    ))
+}
+
+/// A resource version in the object is a condition on what it replaces.
+fn check_version(target: &Target, new: &Value, old: &Stored) -> Result<(), Failure> {
+    let kind = target.kind;
     match text(new, &["metadata", "resourceVersion"]) {
         "" | "0" if kind.has(Feature::UnconditionalUpdate) => Ok(()),
         "" | "0" => Err(Failure::invalid_as(

@@ -2,14 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
-use k8s_openapi::api::certificates::v1::PodCertificateRequest;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, IsCa, Issuer, KeyPair, SanType,
 };
 use serde_json::{Value, json};
-
-use super::{from, start};
 
 pub const SIGNER: &str = "example.com/signer";
 
@@ -41,10 +37,6 @@ pub fn request_json(name: &str, csr: &[u8]) -> Value {
             "stubPKCS10Request": STANDARD.encode(csr),
         },
     })
-}
-
-pub fn request(name: &str, key: &KeyPair) -> PodCertificateRequest {
-    from(request_json(name, &csr(key)))
 }
 
 /// A certificate authority.
@@ -95,18 +87,4 @@ pub fn leaf(ca: &Ca, key: &KeyPair, from_second: i64, until_second: i64, sans: &
     params.not_after = date(until_second);
     let issuer = Issuer::from_params(&ca.params, &ca.key);
     params.signed_by(key, &issuer).expect("a certificate").pem()
-}
-
-/// A date so many seconds after the test's start.
-pub fn at(second: i64) -> String {
-    Timestamp::from_second(start().as_second() + second)
-        .expect("a date")
-        .to_string()
-}
-
-pub fn condition(kind: &str) -> Value {
-    json!({
-        "type": kind, "status": "True", "reason": "Because", "message": "so it is",
-        "lastTransitionTime": at(0),
-    })
 }

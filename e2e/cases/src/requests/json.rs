@@ -265,7 +265,10 @@ fn malformed_status(name: &'static str, status: fn() -> Value, why: &'static str
             .patch(&scene.path(), "merge", &patch)
             .await;
         let message = answer.refused(422, "Invalid");
-        assert!(message.starts_with(" \"\" is invalid: patch: "), "{message}");
+        assert!(
+            message.starts_with(" \"\" is invalid: patch: "),
+            "{message}"
+        );
         let cause = &answer.body["details"]["causes"][0];
         assert_eq!(cause["field"], "patch");
         let message = cause["message"].as_str().unwrap();

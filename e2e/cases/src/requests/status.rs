@@ -123,21 +123,24 @@ fn writing() -> Vec<Case> {
                 );
             },
         ),
-        case("status-write/patch-of-the-uid-is-refused", |scene| async move {
-            let patch = json!({
-                "metadata": {"uid": "44444444-4444-4444-4444-444444444444"},
-                "status": scene.issued(),
-            });
-            for path in [scene.path(), scene.object_path()] {
-                let answer = scene.world.admin().patch(&path, "merge", &patch).await;
-                // Before 1.37 the cause is there more than once.
-                assert_eq!(
-                    answer.refused(422, "Invalid"),
-                    "PodCertificateRequest.certificates.k8s.io \"a\" is invalid: metadata.uid: Invalid value: \"44444444-4444-4444-4444-444444444444\": field is immutable"
-                );
-                assert_eq!(answer.body["details"]["causes"][0]["field"], "metadata.uid");
-            }
-        }),
+        case(
+            "status-write/patch-of-the-uid-is-refused",
+            |scene| async move {
+                let patch = json!({
+                    "metadata": {"uid": "44444444-4444-4444-4444-444444444444"},
+                    "status": scene.issued(),
+                });
+                for path in [scene.path(), scene.object_path()] {
+                    let answer = scene.world.admin().patch(&path, "merge", &patch).await;
+                    // Before 1.37 the cause is there more than once.
+                    assert_eq!(
+                        answer.refused(422, "Invalid"),
+                        "PodCertificateRequest.certificates.k8s.io \"a\" is invalid: metadata.uid: Invalid value: \"44444444-4444-4444-4444-444444444444\": field is immutable"
+                    );
+                    assert_eq!(answer.body["details"]["causes"][0]["field"], "metadata.uid");
+                }
+            },
+        ),
         case("status-write/may-leave-out-the-uid", |scene| async move {
             let mut body = scene.body(&scene.issued());
             super::create::remove(&mut body, "metadata", "uid");
@@ -393,24 +396,27 @@ fn transitions() -> Vec<Case> {
                 assert_eq!(after["status"], scene.created["status"]);
             },
         ),
-        case("status-change/nothing-is-no-change", |mut scene| async move {
-            let mut bare = scene.body(&Value::Null);
-            bare.as_object_mut().unwrap().remove("status");
-            for status in [json!({}), Value::Null, json!({"conditions": []})] {
-                let after = scene.put(status).await.ok();
-                assert_eq!(after["spec"], scene.created["spec"]);
-                assert_eq!(after["status"], json!({}));
-                // 1.35 writes down who tried, in managedFields.
-                if scene.world.target.release >= Release::V1_36 {
-                    assert_eq!(after, scene.created);
+        case(
+            "status-change/nothing-is-no-change",
+            |mut scene| async move {
+                let mut bare = scene.body(&Value::Null);
+                bare.as_object_mut().unwrap().remove("status");
+                for status in [json!({}), Value::Null, json!({"conditions": []})] {
+                    let after = scene.put(status).await.ok();
+                    assert_eq!(after["spec"], scene.created["spec"]);
+                    assert_eq!(after["status"], json!({}));
+                    // 1.35 writes down who tried, in managedFields.
+                    if scene.world.target.release >= Release::V1_36 {
+                        assert_eq!(after, scene.created);
+                    }
+                    scene.created = after;
                 }
-                scene.created = after;
-            }
-            bare["metadata"]["resourceVersion"] =
-                scene.created["metadata"]["resourceVersion"].clone();
-            let after = scene.world.admin().put(&scene.path(), &bare).await.ok();
-            assert_eq!(after["status"], json!({}));
-        }),
+                bare["metadata"]["resourceVersion"] =
+                    scene.created["metadata"]["resourceVersion"].clone();
+                let after = scene.world.admin().put(&scene.path(), &bare).await.ok();
+                assert_eq!(after["status"], json!({}));
+            },
+        ),
         refused(
             "status-change/needs-a-condition",
             |_, status| status["conditions"] = json!([]),

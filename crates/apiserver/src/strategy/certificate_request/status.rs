@@ -64,16 +64,27 @@ impl Status {
     }
 }
 
-/// Reduces a status to the fields its type has, with dates in whole seconds.
+/// Reduces a status to the fields its type has.
 pub(in crate::strategy) fn shape(object: &mut Value) -> Result<(), Failure> {
     let mut status: Status = decode(object, "status")?;
+    for condition in &mut status.conditions {
+        condition.observed_generation = condition.observed_generation.filter(|it| *it != 0);
+    }
+    encode(object, "status", &status);
+    Ok(())
+}
+
+/// Cuts dates to whole seconds, as they are stored. Rules have seen their fractions before.
+pub(in crate::strategy) fn settle(object: &mut Value) {
+    let Ok(mut status) = decode::<Status>(object, "status") else {
+        return;
+    };
     for condition in &mut status.conditions {
         condition.last_transition_time = condition.last_transition_time.map(whole_seconds);
     }
     status.begin_refresh_at = status.begin_refresh_at.map(whole_seconds);
-    // notBefore and notAfter are compared with the leaf first; a fraction is an error there.
+    // The leaf's notBefore and notAfter have no fraction, and these are the same.
     encode(object, "status", &status);
-    Ok(())
 }
 
 /// Checks a status about to be written.
@@ -348,7 +359,7 @@ fn check_dates(
             "must be set to the NotBefore time encoded in the leaf certificate",
         );
     }
-    if not_before.duration_since(now).unsigned_abs() >= MAX_SKEW {
+    if !is_near(not_before, now) {
         return about(
             NOT_BEFORE,
             not_before,
@@ -423,10 +434,7 @@ fn check_names(leaf: &Certificate) -> Vec<FieldError> {
         }
     }
     for email in &leaf.emails {
-        let well_formed = email.split_once('@').is_some_and(|(local, domain)| {
-            !local.is_empty() && !domain.is_empty() && !email.contains(char::is_whitespace)
-        });
-        if !well_formed {
+        if !certs::is_mailbox(email) {
             errors.push(FieldError::invalid(
                 CHAIN,
                 email,
@@ -435,6 +443,11 @@ fn check_names(leaf: &Certificate) -> Vec<FieldError> {
         }
     }
     errors
+}
+
+/// Less than five minutes from the server's time; five minutes are too far.
+fn is_near(date: Timestamp, now: Timestamp) -> bool {
+    date.duration_since(now).unsigned_abs() < MAX_SKEW
 }
 
 fn whole_seconds(timestamp: Timestamp) -> Timestamp {
@@ -453,3 +466,27 @@ const MESSAGE_LIMIT: usize = 32 * 1024;
 const MAX_SKEW: Duration = Duration::from_secs(300);
 /// Seconds between notBefore, beginRefreshAt and notAfter.
 const REFRESH_MARGIN: i64 = 600;
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn five_minutes_are_too_far() {
+        let now: Timestamp = "2026-11-21T12:00:00.25Z".parse().expect("a date");
+        let after = |nanos| now + SignedDuration::from_nanos(nanos);
+        let five_minutes = 300_000_000_000;
+        for (nanos, near) in [
+            (0, true),
+            (five_minutes - 1, true),
+            (five_minutes, false),
+            (1 - five_minutes, true),
+            (-five_minutes, false),
+            (-2 * five_minutes, false),
+        ] {
+            assert_eq!(is_near(after(nanos), now), near, "{nanos}");
+        }
+    }
+}
