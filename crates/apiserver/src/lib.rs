@@ -34,8 +34,9 @@
 //!   aggregated cluster roles; of the default roles there are those
 //!   for discovery, trust bundles and `cluster-admin`; kubelets may create mirror pods that refer
 //!   to other objects.
-//! - Schemas are checked only where a rule reads them; unknown fields are dropped from
-//!   PodCertificateRequest and ClusterTrustBundle only. Pod specs may be changed freely.
+//! - The types of values are checked in the metadata and in PodCertificateRequest; unknown fields
+//!   are dropped from these and from ClusterTrustBundle, without a warning. Pod specs may be changed
+//!   freely.
 //! - Owner references are kept, but nobody collects orphans. Deleting a namespace removes its
 //!   contents at once. A new namespace gets its `default` ServiceAccount from the server itself.
 //! - Events of the core group and of `events.k8s.io` are two resources, not two views of one.
