@@ -59,7 +59,10 @@ pub(crate) struct Setup {
 /// Answers the controller's requests before they reach the API server: what lies outside its
 /// resources (discovery), and servers of another release behind the same address.
 #[derive(Clone, Default)]
-pub(crate) struct Gate(Arc<Mutex<Vec<(fn(&Method, &str) -> bool, u16)>>>);
+pub(crate) struct Gate(Arc<Mutex<Vec<Rule>>>);
+
+/// Which requests, and the status they get.
+type Rule = (fn(&Method, &str) -> bool, u16);
 
 impl Gate {
     /// Requests of this method and path get this status, as plain text.
