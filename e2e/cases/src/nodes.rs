@@ -361,7 +361,7 @@ async fn no_account(world: World) {
 async fn unmounted(world: World) {
     let place = Place::prepare(&world).await;
     let uid = add_pod(&world, "bare", &place.node, |pod| {
-        pod["spec"]["volumes"] = json!([])
+        pod["spec"]["volumes"] = json!([]);
     })
     .await;
     place.settle("bare", &uid).await;

@@ -207,7 +207,7 @@ async fn exception(world: World) {
     .await;
     answer.refused(403, "Forbidden");
     let answer = create(&world, &user, "b", |spec| {
-        spec["serviceAccountName"] = "admin".into()
+        spec["serviceAccountName"] = "admin".into();
     })
     .await;
     let expected = refused(&world, &user, "b", "node-0", "admin");
@@ -217,7 +217,7 @@ async fn exception(world: World) {
     assert_eq!(answer.refused(403, "Forbidden"), expected);
     // Nor does it save from the rules.
     let answer = create(&world, &user, "b", |spec| {
-        spec["maxExpirationSeconds"] = 1.into()
+        spec["maxExpirationSeconds"] = 1.into();
     })
     .await;
     answer.refused(422, "Invalid");
@@ -233,12 +233,12 @@ async fn exception_for_namespace(world: World) {
     .await;
     create(&world, &user, "a", |_| ()).await.created();
     create(&world, &user, "b", |spec| {
-        spec["serviceAccountName"] = "admin".into()
+        spec["serviceAccountName"] = "admin".into();
     })
     .await
     .created();
     create(&world, &user, "c", |spec| {
-        spec["signerName"] = "example.com/second".into()
+        spec["signerName"] = "example.com/second".into();
     })
     .await
     .refused(403, "Forbidden");
