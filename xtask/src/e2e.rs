@@ -21,6 +21,10 @@ pub(crate) struct Args {
 
 /// Runs cases and steps on real servers.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let asks = |word: &String| ["--help", "-h", "--list"].contains(&word.as_str());
+    if args.words.iter().any(asks) {
+        return become_debug("run", args);
+    }
     // Both in one call: so the dependencies that they share are those of the usual release build.
     cargo(&[
         "build",
@@ -37,8 +41,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Starts, ends and shows clusters.
 pub(crate) fn cluster(args: &Args) -> Result<()> {
+    become_debug("cluster", args)
+}
+
+/// For what needs no program of the release build.
+fn become_debug(command: &str, args: &Args) -> Result<()> {
     cargo(&["build", "--quiet", "--locked", "--package", "podcert-e2e"]).status_ok_quietly()?;
-    become_it("debug", "cluster", args)
+    become_it("debug", command, args)
 }
 
 /// Only a failure comes back.

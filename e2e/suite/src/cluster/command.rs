@@ -182,13 +182,9 @@ async fn up(which: &Which, api: CertificatesApi, output: Output) -> Result<()> {
     let progress = Progress::to_stderr();
     Parts::build(release, Purpose::People, &progress).await?;
     let record = Started::start(&name, release, api)?.kept(&progress)?;
-    let how = format!("is up after {:.0?}", rounded(began.elapsed()));
+    let seconds = began.elapsed().as_secs().max(1);
+    let how = format!("is up after {seconds} s");
     show_up(&record, &how, output)
-}
-
-/// To whole seconds, at least one.
-fn rounded(time: Duration) -> Duration {
-    Duration::from_secs((time.as_millis() as u64).div_ceil(1000).max(1))
 }
 
 async fn down(name: &Name) -> Result<()> {
