@@ -317,7 +317,7 @@ fn proofs() -> Vec<Case> {
                     object,
                     &key(KeyType::P521).subject_public_key_info(),
                     b"yes",
-                )
+                );
             },
             &[(PROOF, UNPROVEN)],
         ),

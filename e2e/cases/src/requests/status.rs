@@ -334,10 +334,10 @@ fn transitions() -> Vec<Case> {
             assert_eq!(scene.created["status"], status);
         }),
         case("status-change/to-denied", |scene| async move {
-            bare(scene, "Denied").await
+            bare(scene, "Denied").await;
         }),
         case("status-change/to-failed", |scene| async move {
-            bare(scene, "Failed").await
+            bare(scene, "Failed").await;
         }),
         case(
             "status-change/denied-has-no-certificate",
@@ -352,13 +352,13 @@ fn transitions() -> Vec<Case> {
             },
         ),
         case("status-change/issued-is-final", |scene| async move {
-            terminal(scene, "Issued").await
+            terminal(scene, "Issued").await;
         }),
         case("status-change/denied-is-final", |scene| async move {
-            terminal(scene, "Denied").await
+            terminal(scene, "Denied").await;
         }),
         case("status-change/failed-is-final", |scene| async move {
-            terminal(scene, "Failed").await
+            terminal(scene, "Failed").await;
         }),
         case(
             "status-change/issued-keeps-its-chain",
@@ -450,7 +450,7 @@ fn conditions() -> Vec<Case> {
                         .as_object_mut()
                         .unwrap()
                         .remove("type"),
-                )
+                );
             },
             &[
                 (

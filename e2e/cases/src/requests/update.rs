@@ -18,10 +18,10 @@ fn spec() -> Vec<Case> {
             spec["signerName"] = "example.com/other".into();
         }),
         changed("request-update/pod-never-changes", |spec| {
-            spec["podName"] = "other".into()
+            spec["podName"] = "other".into();
         }),
         changed("request-update/pod-uid-never-changes", |spec| {
-            spec["podUID"] = "other".into()
+            spec["podUID"] = "other".into();
         }),
         changed("request-update/service-account-never-changes", |spec| {
             spec["serviceAccountName"] = "other".into();
@@ -30,10 +30,10 @@ fn spec() -> Vec<Case> {
             spec["serviceAccountUID"] = "other".into();
         }),
         changed("request-update/node-never-changes", |spec| {
-            spec["nodeName"] = "other".into()
+            spec["nodeName"] = "other".into();
         }),
         changed("request-update/node-uid-never-changes", |spec| {
-            spec["nodeUID"] = "other".into()
+            spec["nodeUID"] = "other".into();
         }),
         changed("request-update/lifetime-never-changes", |spec| {
             spec["maxExpirationSeconds"] = 3600.into();
@@ -50,7 +50,7 @@ fn spec() -> Vec<Case> {
         })
         .only(|target| target.release < Release::V1_36),
         changed("request-update/spec-does-not-vanish", |spec| {
-            *spec = json!({})
+            *spec = json!({});
         }),
         changed("request-update/rules-of-creation-are-not-asked", |spec| {
             spec["signerName"] = "".into();

@@ -13,9 +13,8 @@ pub(super) const P224_KEY: &str = concat!(
     "t23hjDRqG7XXhD1BUGQ=",
 );
 /// Its proof of possession.
-pub(super) const P224_PROOF: &str = concat!(
-    "MDwCHG+p7ACaUbC3WCFZw3JPoCQ5EddvRAphh7JA/4kCHAlXZsL823yXfJhiy69OFVPlkhSlCzdvjXJ0ICs=",
-);
+pub(super) const P224_PROOF: &str =
+    "MDwCHG+p7ACaUbC3WCFZw3JPoCQ5EddvRAphh7JA/4kCHAlXZsL823yXfJhiy69OFVPlkhSlCzdvjXJ0ICs=";
 /// A request with a DSA key, properly signed.
 pub(super) const DSA_REQUEST: &str = concat!(
     "MIICHjCCAcoCAQAwADCCAb8wggE0BgcqhkjOOAQBMIIBJwKBgQC8kmQGBir7YHv3FyA9SeE856xOMI27OLWItY3E",
@@ -45,8 +44,7 @@ pub(super) const SECP256K1_REQUEST: &str = concat!(
     "Sfqzbb3QUibX5ou8lxAMq+tsjAIgRyqCuYQC9R/W5ddvu2ELSmIqGUwS41maUZEmV9J4Nzg=",
 );
 /// A key that can agree but not sign.
-pub(super) const X25519_KEY: &str =
-    concat!("MCowBQYDK2VuAyEAI0TIzgluRxCNbviqT4Q/gUgRZuYFRFhELqxnLnttll4=",);
+pub(super) const X25519_KEY: &str = "MCowBQYDK2VuAyEAI0TIzgluRxCNbviqT4Q/gUgRZuYFRFhELqxnLnttll4=";
 /// An RSA key of 3072 bits.
 pub(super) const RSA_KEY: &str = concat!(
     "MIIBojANBgkqhkiG9w0BAQEFAAOCAY8AMIIBigKCAYEAkSQokmToLNOVzoT61EAn6OTdjKhr40nZzyHJS1E+Ku6H",
