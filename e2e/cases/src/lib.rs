@@ -43,8 +43,10 @@ pub struct Case {
     /// What it does, as `subject/sentence-in-kebab-case`.
     pub name: &'static str,
     holds: fn(Target) -> bool,
-    run: Arc<dyn Fn(World) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>,
+    run: Run,
 }
+
+type Run = Arc<dyn Fn(World) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 impl Case {
     /// A case that holds for every release and API version.
