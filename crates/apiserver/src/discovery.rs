@@ -46,6 +46,8 @@ pub(crate) fn document(
         ["apis", group, version] if crate::kinds::serves(group, version, served) => {
             resources(group, version, served)
         }
+        ["api", _] => return Err(Failure::no_such_resource()),
+        ["apis", group, _] => return Err(crate::request::no_such_version(group)),
         _ => return Err(Failure::no_such_page()),
     };
     Ok(json_response(StatusCode::OK, body.to_string()))

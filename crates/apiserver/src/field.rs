@@ -109,11 +109,16 @@ impl FieldError {
     }
 
     pub(crate) fn not_supported(field: &str, value: &str, supported: &[&str]) -> Self {
+        Self::not_supported_raw(field, quote(value), supported)
+    }
+
+    /// As [`FieldError::not_supported`], with a value shown as it is: a list.
+    pub(crate) fn not_supported_raw(field: &str, shown: String, supported: &[&str]) -> Self {
         let list: Vec<String> = supported.iter().map(|value| quote(value)).collect();
         Self::with_value(
             FieldErrorKind::NotSupported,
             field,
-            quote(value),
+            shown,
             format!("supported values: {}", list.join(", ")),
         )
     }

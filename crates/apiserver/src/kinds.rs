@@ -62,6 +62,9 @@ pub(crate) enum Feature {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Rules {
     ClusterTrustBundle,
+    ConfigMap,
+    Event,
+    Lease,
     Namespace,
     Plain,
     Pod,
@@ -164,33 +167,33 @@ kinds! {
         [Generation, GracefulDeletion, ReturnsDeleted, Status, StatusTouchesMetadata,
          UnconditionalUpdate],
         ["metadata.namespace", "spec.nodeName", "spec.restartPolicy", "spec.schedulerName",
-         "spec.serviceAccountName",
-         "status.phase", "status.podIP"], Pod }
+         "spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP",
+         "status.nominatedNodeName"], Pod }
     SERVICES { "", "v1", "services", "service", "Service", ["svc"], Namespaced, Label,
-        [ReturnsDeleted, Status, UnconditionalUpdate], ["metadata.namespace", "spec.clusterIP", "spec.type"], Service }
+        [CreateOnUpdate, ReturnsDeleted, Status, UnconditionalUpdate],
+        ["metadata.namespace", "spec.clusterIP", "spec.type"], Service }
     SERVICE_ACCOUNTS { "", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", ["sa"],
         Namespaced, Subdomain, [ReturnsDeleted, UnconditionalUpdate], [], Plain }
     SECRETS { "", "v1", "secrets", "secret", "Secret", [], Namespaced, Subdomain,
         [UnconditionalUpdate], ["metadata.namespace", "type"], Secret }
     CONFIG_MAPS { "", "v1", "configmaps", "configmap", "ConfigMap", ["cm"], Namespaced, Subdomain,
-        [UnconditionalUpdate], [], Plain }
+        [UnconditionalUpdate], [], ConfigMap }
     EVENTS { "", "v1", "events", "event", "Event", ["ev"], Namespaced, Subdomain,
         [CreateOnUpdate, UnconditionalUpdate],
         ["metadata.namespace", "involvedObject.kind", "involvedObject.namespace", "involvedObject.name",
          "involvedObject.uid", "involvedObject.apiVersion", "involvedObject.resourceVersion",
-         "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type"], Plain }
+         "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type"], Event }
     EVENTS_V1 { "events.k8s.io", "v1", "events", "event", "Event", ["ev"], Namespaced, Subdomain,
         [CreateOnUpdate, UnconditionalUpdate],
         ["metadata.namespace", "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid",
          "regarding.apiVersion", "regarding.resourceVersion", "regarding.fieldPath", "reason",
-         "reportingController", "type"], Plain }
+         "reportingController", "type"], Event }
     DEPLOYMENTS { "apps", "v1", "deployments", "deployment", "Deployment", ["deploy"], Namespaced,
         Subdomain, [Generation, Status, UnconditionalUpdate], [], Workload }
     REPLICA_SETS { "apps", "v1", "replicasets", "replicaset", "ReplicaSet", ["rs"], Namespaced,
-        Subdomain, [Generation, Status, UnconditionalUpdate],
-        ["metadata.namespace", "status.replicas"], Workload }
+        Subdomain, [Generation, Status, UnconditionalUpdate], [], Workload }
     LEASES { "coordination.k8s.io", "v1", "leases", "lease", "Lease", [], Namespaced, Subdomain,
-        [CreateOnUpdate], [], Plain }
+        [CreateOnUpdate], [], Lease }
     POD_CERTIFICATE_REQUESTS { "certificates.k8s.io", "v1", "podcertificaterequests",
         "podcertificaterequest", "PodCertificateRequest", [], Namespaced, Subdomain, [Status],
         ["spec.signerName", "spec.podName", "spec.nodeName"], PodCertificateRequest }

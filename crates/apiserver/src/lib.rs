@@ -37,8 +37,10 @@
 //! - The types of values are checked in the metadata and in PodCertificateRequest; unknown fields
 //!   are dropped from these and from ClusterTrustBundle, without a warning. Pod specs may be changed
 //!   freely.
-//! - Owner references are kept, but nobody collects orphans. Deleting a namespace removes its
-//!   contents at once. A new namespace gets its `default` ServiceAccount from the server itself.
+//! - Owner references are kept, but nobody collects orphans, and deletion policies other than
+//!   `Background` have no effect. Deleting a namespace deletes its contents in the same request. A
+//!   new namespace gets its `default` ServiceAccount from the server itself.
+//! - `fieldValidation=Strict` refuses unknown metadata, and unknown fields of ClusterTrustBundle.
 //! - Events of the core group and of `events.k8s.io` are two resources, not two views of one.
 //! - History is counted in changes per resource ([`Builder::history`]), not in minutes.
 

@@ -56,6 +56,9 @@ pub(crate) fn copy_key(from: Option<&Value>, to: &mut Map<String, Value>, key: &
 /// Drops what Go's decoder and `omitempty` would drop: nulls everywhere, and of the metadata
 /// empty values, bookkeeping and what is not known.
 pub(crate) fn normalize(value: &mut Value) {
+    for map in ["labels", "annotations"] {
+        empty_nulls(value.get_mut("metadata").and_then(|it| it.get_mut(map)));
+    }
     prune_nulls(value);
     metadata_mut(value).retain(|key, value| {
         let known = METADATA.contains(&key.as_str());
@@ -67,6 +70,18 @@ pub(crate) fn normalize(value: &mut Value) {
                 _ => true,
             }
     });
+}
+
+/// A null in a map of strings is the empty string.
+fn empty_nulls(map: Option<&mut Value>) {
+    for value in map
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flat_map(|map| map.values_mut())
+        .filter(|value| value.is_null())
+    {
+        *value = "".into();
+    }
 }
 
 fn prune_nulls(value: &mut Value) {
@@ -81,7 +96,7 @@ fn prune_nulls(value: &mut Value) {
 }
 
 /// The fields of `ObjectMeta` that this server keeps.
-const METADATA: &[&str] = &[
+pub(crate) const METADATA: &[&str] = &[
     "annotations",
     "creationTimestamp",
     "deletionGracePeriodSeconds",

@@ -16,6 +16,7 @@ use std::time::Duration;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::field::FieldError;
 use crate::kinds::{self, Feature, Kind};
 use crate::selectors::{FieldSelector, LabelSelector, Selection};
 use crate::status::Failure;
@@ -131,7 +132,7 @@ pub(crate) fn route(
         }
     };
     if !kinds::serves(group, version, versions) {
-        return Err(Failure::no_such_page());
+        return Err(no_such_version(group));
     }
     let (namespace, rest) = match rest {
         // `/namespaces/{name}` and `/namespaces/{name}/status` are the namespace itself.
@@ -178,6 +179,16 @@ pub(crate) fn route(
     }))
 }
 
+/// What stands under no served version: of a served group it is a resource that is missing, else
+/// a page.
+pub(crate) fn no_such_version(group: &str) -> Failure {
+    if kinds::KINDS.iter().any(|kind| kind.group == group) {
+        Failure::no_such_resource()
+    } else {
+        Failure::no_such_page()
+    }
+}
+
 /// The query parameters this server knows; the others are ignored, as unknown ones are upstream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
@@ -185,12 +196,18 @@ pub(crate) struct Query {
     pub(crate) bookmarks: bool,
     pub(crate) send_initial_events: Option<bool>,
     pub(crate) dry_run: DryRun,
+    dry_run_values: Vec<String>,
+    field_validation: String,
+    /// Whether `force` is given: it is for apply only.
+    pub(crate) force: Option<bool>,
     pub(crate) limit: usize,
     pub(crate) continue_token: String,
     pub(crate) resource_version: String,
     pub(crate) version_match: String,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) grace_period: Option<i64>,
+    /// For deletions; not read elsewhere, so not checked elsewhere.
+    pub(crate) grace_period: Option<String>,
+    pub(crate) propagation_policy: Option<String>,
     label_selector: String,
     field_selector: String,
 }
@@ -211,14 +228,14 @@ impl Query {
                 "watch" => parsed.watch = flag(&value),
                 "allowWatchBookmarks" => parsed.bookmarks = flag(&value),
                 "sendInitialEvents" => parsed.send_initial_events = Some(flag(&value)),
-                "dryRun" if value == "All" => parsed.dry_run = DryRun::Yes,
-                "dryRun" if value.is_empty() => {}
                 "dryRun" => {
-                    return Err(Failure::bad_request(format!(
-                        "dryRun: Unsupported value: {value:?}: supported values: \"All\""
-                    )));
+                    parsed.dry_run = DryRun::Yes;
+                    parsed.dry_run_values.push(value.into_owned());
                 }
-                "limit" => parsed.limit = number(&key, &value)?,
+                "fieldValidation" => parsed.field_validation = value.into_owned(),
+                "force" => parsed.force = Some(flag(&value)),
+                // A negative limit is none.
+                "limit" => parsed.limit = usize::try_from(number(&value)?).unwrap_or(0),
                 "continue" => parsed.continue_token = value.into_owned(),
                 "resourceVersion" => parsed.resource_version = value.into_owned(),
                 "resourceVersionMatch" => parsed.version_match = value.into_owned(),
@@ -226,10 +243,11 @@ impl Query {
                 "fieldSelector" => parsed.field_selector = value.into_owned(),
                 "timeoutSeconds" => {
                     // Zero means what absence means: the server chooses.
-                    let seconds: u64 = number(&key, &value)?;
+                    let seconds = u64::try_from(number(&value)?).unwrap_or(0);
                     parsed.timeout = (seconds > 0).then(|| Duration::from_secs(seconds));
                 }
-                "gracePeriodSeconds" => parsed.grace_period = Some(number(&key, &value)?),
+                "gracePeriodSeconds" => parsed.grace_period = Some(value.into_owned()),
+                "propagationPolicy" => parsed.propagation_policy = Some(value.into_owned()),
                 _ => {}
             }
         }
@@ -247,32 +265,70 @@ impl Query {
 
     /// The resource version asked for; `None` when the client leaves it to the server.
     pub(crate) fn revision(&self, target: &Target) -> Result<Option<u64>, Failure> {
-        if self.resource_version.is_empty() {
+        let version = &self.resource_version;
+        if version.is_empty() {
             return Ok(None);
         }
-        self.resource_version.parse().map(Some).map_err(|_| {
-            let error = crate::field::FieldError::invalid(
-                "resourceVersion",
-                &self.resource_version,
-                "must be an unsigned integer",
-            );
-            Failure::invalid_as(
-                target.kind.group,
-                target.kind.plural,
-                &target.name,
-                &[error],
-            )
+        version.parse().map(Some).map_err(|_| {
+            let error =
+                FieldError::invalid("resourceVersion", version, go_parse_error("Uint", version));
+            match target.verb {
+                Verb::List => Failure::bad_request(format!("invalid resource version: {error}")),
+                _ => Failure::new(500, "", error.to_string()),
+            }
         })
     }
+
+    /// Refuses options of a write that it does not have.
+    pub(crate) fn check_write(&self, options: &str) -> Result<(), Failure> {
+        let mut errors = dry_run_errors(&self.dry_run_values);
+        let known = ["", "Ignore", "Strict", "Warn"];
+        if options != "DeleteOptions" && !known.contains(&self.field_validation.as_str()) {
+            errors.push(FieldError::not_supported(
+                "fieldValidation",
+                &self.field_validation,
+                &known,
+            ));
+        }
+        refuse_options(options, &errors)
+    }
+
+    /// Whether unknown fields are errors.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.field_validation == "Strict"
+    }
+}
+
+/// `dryRun` has one value, which may be given several times.
+pub(crate) fn dry_run_errors(values: &[String]) -> Vec<FieldError> {
+    if values.iter().all(|value| value == "All") {
+        return Vec::new();
+    }
+    let shown: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
+    let shown = format!("[{}]", shown.join(","));
+    vec![FieldError::not_supported_raw("dryRun", shown, &["All"])]
+}
+
+/// Refuses options with errors; `kind` is `ListOptions`, `CreateOptions` and so on.
+pub(crate) fn refuse_options(kind: &str, errors: &[FieldError]) -> Result<(), Failure> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::invalid_as("meta.k8s.io", kind, "", errors))
 }
 
 /// Go's `conversion.Convert_Slice_string_To_bool`: everything but `false` and `0` is true.
 fn flag(value: &str) -> bool {
-    !matches!(value, "false" | "0")
+    !(value.eq_ignore_ascii_case("false") || value == "0")
 }
 
-fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, Failure> {
+pub(crate) fn number(value: &str) -> Result<i64, Failure> {
     value
         .parse()
-        .map_err(|_| Failure::bad_request(format!("{key}: {value:?} is not a valid number")))
+        .map_err(|_| Failure::bad_request(go_parse_error("Int", value)))
+}
+
+/// What Go's `strconv` says about a text that is no number.
+pub(crate) fn go_parse_error(kind: &str, value: &str) -> String {
+    format!("strconv.Parse{kind}: parsing {value:?}: invalid syntax")
 }

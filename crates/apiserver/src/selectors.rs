@@ -61,9 +61,7 @@ enum Operator {
 impl LabelSelector {
     /// Parses a `labelSelector` parameter.
     pub(crate) fn parse(input: &str) -> Result<Self, Failure> {
-        parse_labels(input)
-            .map(Self)
-            .map_err(|why| Failure::bad_request(format!("unable to parse requirement: {why}")))
+        parse_labels(input).map(Self).map_err(Failure::bad_request)
     }
 
     pub(crate) fn matches(&self, object: &Value) -> bool {
@@ -102,12 +100,25 @@ fn parse_labels(input: &str) -> Result<Vec<Requirement>, String> {
         return Ok(requirements);
     }
     loop {
-        requirements.push(parse_requirement(&mut tokens)?);
+        // What cannot begin a requirement is an error of the list of them.
+        if !matches!(tokens.peek(), Token::Word(_) | Token::Not) {
+            return Err(format!(
+                "found '{}', expected: !, identifier, or 'end of string'",
+                tokens.peek()
+            ));
+        }
+        requirements.push(
+            parse_requirement(&mut tokens)
+                .map_err(|why| format!("unable to parse requirement: {why}"))?,
+        );
         match tokens.next() {
             Token::End => return Ok(requirements),
             Token::Comma => {
-                if tokens.peek() == Token::End {
-                    return Err("found '', expected: identifier after ','".into());
+                if !matches!(tokens.peek(), Token::Word(_) | Token::Not) {
+                    return Err(format!(
+                        "found '{}', expected: identifier after ','",
+                        tokens.peek()
+                    ));
                 }
             }
             other => return Err(format!("found '{other}', expected: ',' or 'end of string'")),
@@ -128,8 +139,12 @@ fn parse_requirement(tokens: &mut Lexer<'_>) -> Result<Requirement, String> {
             ));
         }
     };
-    if let Some(why) = crate::strategy::names::label_key(&key).into_iter().next() {
-        return Err(format!("key: Invalid value: {key:?}: {why}"));
+    let complaints = crate::strategy::names::label_key(&key);
+    if !complaints.is_empty() {
+        return Err(format!(
+            "<nil>: Invalid value: {key:?}: {}",
+            complaints.join("; ")
+        ));
     }
     let requirement = |operator| Requirement {
         key: key.clone(),
@@ -142,12 +157,12 @@ fn parse_requirement(tokens: &mut Lexer<'_>) -> Result<Requirement, String> {
         return Ok(requirement(Operator::Exists));
     }
     let operator = match tokens.next() {
-        Token::Equal => Operator::In(vec![parse_value(tokens)?]),
-        Token::NotEqual => Operator::NotIn(vec![parse_value(tokens)?]),
-        Token::Greater => Operator::GreaterThan(parse_number(tokens)?),
-        Token::Less => Operator::LessThan(parse_number(tokens)?),
-        Token::Word(word) if word == "in" => Operator::In(parse_set(tokens)?),
-        Token::Word(word) if word == "notin" => Operator::NotIn(parse_set(tokens)?),
+        Token::Equal => Operator::In(vec![parse_value(tokens, &key)?]),
+        Token::NotEqual => Operator::NotIn(vec![parse_value(tokens, &key)?]),
+        Token::Greater => Operator::GreaterThan(parse_number(tokens, &key)?),
+        Token::Less => Operator::LessThan(parse_number(tokens, &key)?),
+        Token::Word(word) if word == "in" => Operator::In(parse_set(tokens, &key)?),
+        Token::Word(word) if word == "notin" => Operator::NotIn(parse_set(tokens, &key)?),
         other => {
             return Err(format!(
                 "found '{other}', expected: in, notin, =, ==, !=, gt, lt"
@@ -158,24 +173,24 @@ fn parse_requirement(tokens: &mut Lexer<'_>) -> Result<Requirement, String> {
 }
 
 /// A single value; nothing at all is the empty value.
-fn parse_value(tokens: &mut Lexer<'_>) -> Result<String, String> {
+fn parse_value(tokens: &mut Lexer<'_>, key: &str) -> Result<String, String> {
     match tokens.peek() {
         Token::Comma | Token::End => Ok(String::new()),
         _ => match tokens.next() {
-            Token::Word(value) => checked_value(value),
+            Token::Word(value) => checked_value(key, 0, value),
             other => Err(format!("found '{other}', expected: identifier")),
         },
     }
 }
 
-fn parse_number(tokens: &mut Lexer<'_>) -> Result<i64, String> {
-    let value = parse_value(tokens)?;
+fn parse_number(tokens: &mut Lexer<'_>, key: &str) -> Result<i64, String> {
+    let value = parse_value(tokens, key)?;
     value
         .parse()
         .map_err(|_| format!("values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"))
 }
 
-fn parse_set(tokens: &mut Lexer<'_>) -> Result<Vec<String>, String> {
+fn parse_set(tokens: &mut Lexer<'_>, key: &str) -> Result<Vec<String>, String> {
     match tokens.next() {
         Token::Open => {}
         other => return Err(format!("found '{other}' expected: '('")),
@@ -186,7 +201,7 @@ fn parse_set(tokens: &mut Lexer<'_>) -> Result<Vec<String>, String> {
         match tokens.peek() {
             Token::Comma | Token::Close => values.push(String::new()),
             _ => match tokens.next() {
-                Token::Word(value) => values.push(checked_value(value)?),
+                Token::Word(value) => values.push(checked_value(key, values.len(), value)?),
                 other => return Err(format!("found '{other}', expected: identifier")),
             },
         }
@@ -198,12 +213,14 @@ fn parse_set(tokens: &mut Lexer<'_>) -> Result<Vec<String>, String> {
     }
 }
 
-fn checked_value(value: String) -> Result<String, String> {
+fn checked_value(key: &str, index: usize, value: String) -> Result<String, String> {
     match crate::strategy::names::label_value(&value)
         .into_iter()
         .next()
     {
-        Some(why) => Err(format!("values[0]: Invalid value: {value:?}: {why}")),
+        Some(why) => Err(format!(
+            "values[{index}][{key}]: Invalid value: {value:?}: {why}"
+        )),
         None => Ok(value),
     }
 }
@@ -314,17 +331,20 @@ impl FieldSelector {
                     "invalid selector: '{input}'; can't understand '{term}'"
                 ))
             })?;
-            let value = unescape(value).ok_or_else(|| {
-                Failure::bad_request(format!(
-                    "invalid field selector: invalid escape in '{term}'"
-                ))
-            })?;
-            check_path(kind, path)?;
+            let value = unescape(value)
+                .map_err(|why| Failure::bad_request(format!("invalid field selector: {why}")))?;
+            // Nothing that is nothing: upstream drops it.
+            if path.is_empty() && value.is_empty() {
+                continue;
+            }
             terms.push(FieldTerm {
                 path: path.to_owned(),
                 value,
                 wanted,
             });
+        }
+        for term in &terms {
+            check_path(kind, &term.path)?;
         }
         Ok(Self(terms))
     }
@@ -355,8 +375,8 @@ fn field(object: &Stored, path: &str) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Bool(flag)) => flag.to_string(),
         Some(Value::Number(number)) => number.to_string(),
-        // The one boolean of the table: absent means false.
-        None if path == "spec.unschedulable" => "false".into(),
+        // The booleans of the table: absent means false.
+        None if matches!(path, "spec.unschedulable" | "spec.hostNetwork") => "false".into(),
         _ => String::new(),
     }
 }
@@ -416,17 +436,22 @@ fn split_term(term: &str) -> Option<(&str, Wanted, &str)> {
 }
 
 /// Undoes `\\`, `\,` and `\=`; any other escape, and a bare `,` or `=`, is an error.
-fn unescape(value: &str) -> Option<String> {
+fn unescape(value: &str) -> Result<String, String> {
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => out.push(chars.next().filter(|c| matches!(c, '\\' | ',' | '='))?),
-            ',' | '=' => return None,
+            '\\' => match chars.next() {
+                Some(c @ ('\\' | ',' | '=')) => out.push(c),
+                Some(c) => return Err(format!("invalid escape sequence: \\{c}")),
+                None => return Err("invalid escape sequence: \\".into()),
+            },
+            // Go prints the byte's number.
+            ',' | '=' => return Err(format!("unescaped character in value: {}", u32::from(c))),
             c => out.push(c),
         }
     }
-    Some(out)
+    Ok(out)
 }
 
 #[cfg(test)]

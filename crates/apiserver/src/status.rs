@@ -112,6 +112,46 @@ impl Failure {
         .with_details(resource_details(kind, name))
     }
 
+    /// A conflict with the conditions of a deletion, which names the kind instead of the resource.
+    pub(crate) fn deletion_conflict(kind: &Kind, name: &str, why: &str) -> Self {
+        let mut details = resource_details(kind, name);
+        if let Some(map) = details.as_object_mut() {
+            map.insert("kind".into(), kind.kind.into());
+        }
+        let group = match kind.group {
+            "" => String::new(),
+            group => format!(".{group}"),
+        };
+        Self::new(
+            409,
+            "Conflict",
+            format!(
+                "Operation cannot be fulfilled on {}{group} {name:?}: {why}",
+                kind.kind
+            ),
+        )
+        .with_details(details)
+    }
+
+    /// Something new in a namespace on its way out.
+    pub(crate) fn namespace_terminating(kind: &Kind, name: &str, namespace: &str) -> Self {
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
+        let mut details = resource_details(kind, name);
+        if let Some(map) = details.as_object_mut() {
+            map.insert(
+                "causes".into(),
+                json!([{
+                    "reason": "NamespaceTerminating",
+                    "message": format!("namespace {namespace} is being terminated"),
+                    "field": "metadata.namespace",
+                }]),
+            );
+        }
+        Self::forbidden(kind, name, &why).with_details(details)
+    }
+
     pub(crate) fn modified(kind: &Kind, name: &str) -> Self {
         Self::conflict(kind, name, OPTIMISTIC_LOCK)
     }
@@ -184,6 +224,12 @@ impl Failure {
                 accepted.join(", ")
             ),
         )
+    }
+
+    /// A patch of a type that no route takes: refused before anything reads the body.
+    pub(crate) fn unroutable_media_type() -> Self {
+        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+            .with_details(json!({}))
     }
 
     pub(crate) fn not_acceptable(accepted: &[&str]) -> Self {

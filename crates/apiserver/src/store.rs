@@ -274,6 +274,11 @@ impl Store {
         Ok(object)
     }
 
+    /// An object that is not stored, at a revision at which another state of it was.
+    pub(crate) fn as_of(&self, kind: &Kind, key: Key, value: Value, revision: u64) -> Arc<Stored> {
+        encode(kind, key, value, revision, ChangeKind::Modified).0
+    }
+
     /// The object as it would be stored, for dry runs. An existing object keeps its version.
     pub(crate) fn unstored(&self, kind: &Kind, key: Key, value: Value) -> Arc<Stored> {
         let revision = self.get(kind, &key).map_or(0, |object| object.revision);
@@ -447,7 +452,13 @@ fn encode(
     revision: u64,
     change: ChangeKind,
 ) -> (Arc<Stored>, Bytes) {
-    metadata_mut(&mut value).insert("resourceVersion".into(), revision.to_string().into());
+    let metadata = metadata_mut(&mut value);
+    if revision == 0 {
+        // Never stored.
+        metadata.remove("resourceVersion");
+    } else {
+        metadata.insert("resourceVersion".into(), revision.to_string().into());
+    }
     let mut line = Vec::with_capacity(1024);
     line.extend_from_slice(b"{\"type\":\"");
     line.extend_from_slice(change.event_type().as_bytes());

@@ -16,16 +16,16 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
-use crate::node::restriction::{self, Operation};
 use crate::kinds::KINDS;
+use crate::node::restriction::{self, Operation};
 use crate::object::{metadata_mut, normalize};
 use crate::request::{Query, Target, Verb};
 use crate::server::{Admission, ApiServer};
 use crate::service::{ApiBody, json_response};
 use crate::status::Failure;
 use crate::store::{Key, Stored};
-use crate::user::User;
 use crate::strategy;
+use crate::user::User;
 use crate::versions;
 use crate::watch::{Representation, append_metadata};
 
@@ -42,14 +42,19 @@ impl ApiServer {
         let accept = representation(headers)?;
         match target.verb {
             Verb::Get => {
+                self.check_reached(query.revision(target)?)?;
                 let object = self.existing(target)?;
                 Ok(object_response(target, StatusCode::OK, &object, accept))
             }
             Verb::List => self.list(target, query, accept),
             Verb::Watch => self.watch(user, target, query, accept),
             Verb::Create => {
-                let object =
-                    self.create(user, target, query, parse_body(target, headers, body)?)?;
+                let object = self.create(
+                    user,
+                    target,
+                    query,
+                    parse_body(target, query, headers, body)?,
+                )?;
                 Ok(object_response(
                     target,
                     StatusCode::CREATED,
@@ -58,7 +63,7 @@ impl ApiServer {
                 ))
             }
             Verb::Update => {
-                let object = parse_body(target, headers, body)?;
+                let object = parse_body(target, query, headers, body)?;
                 let (status, object) = self.replace(user, target, query, &object)?;
                 Ok(object_response(target, status, &object, accept))
             }
@@ -129,10 +134,15 @@ fn key(target: &Target) -> Key {
 }
 
 /// The object in a request's body, if it is one of the target's kind.
-fn parse_body(target: &Target, headers: &HeaderMap, body: &Bytes) -> Result<Value, Failure> {
+fn parse_body(
+    target: &Target,
+    query: &Query,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Value, Failure> {
     let media_type = media_type(headers);
     if !matches!(media_type, "" | "application/json") {
-        return Err(Failure::unsupported_media_type(&["application/json"]));
+        return Err(Failure::unsupported_media_type(MEDIA_TYPES));
     }
     let unrecognized = |why: &str| {
         Failure::bad_request(format!(
@@ -168,6 +178,9 @@ fn parse_body(target: &Target, headers: &HeaderMap, body: &Bytes) -> Result<Valu
                 target.kind.kind
             )));
         }
+    }
+    if query.is_strict() {
+        strategy::refuse_unknown(target.kind, &object)?;
     }
     versions::known(target.kind, &mut object);
     normalize(&mut object);
@@ -253,16 +266,24 @@ fn representation(headers: &HeaderMap) -> Result<Representation, Failure> {
         ) {
             continue;
         }
-        match parameters.find_map(|parameter| parameter.strip_prefix("as=")) {
+        let parameters: Vec<&str> = parameters.collect();
+        let named = |name: &str| {
+            parameters
+                .iter()
+                .find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
+        };
+        match named("as") {
             None => return Ok(Representation::Whole),
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => {
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList")
+                if named("g") == Some("meta.k8s.io") && named("v") == Some("v1") =>
+            {
                 return Ok(Representation::MetadataOnly);
             }
             // Tables and what else there is: maybe the next alternative is plainer.
             Some(_) => {}
         }
     }
-    Err(Failure::not_acceptable(&["application/json"]))
+    Err(Failure::not_acceptable(MEDIA_TYPES))
 }
 
 fn object_response(
@@ -280,3 +301,10 @@ fn object_response(
         }
     }
 }
+
+/// What the real server reads and writes; this one only the first.
+const MEDIA_TYPES: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];

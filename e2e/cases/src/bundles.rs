@@ -13,12 +13,24 @@ use crate::{Answer, ApiVersion, Case, Release, World};
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("bundles/one-of-no-signer-has-a-plain-name", plain_name),
-        Case::new("bundles/one-of-a-signer-is-named-after-it", named_after_signer),
+        Case::new(
+            "bundles/one-of-a-signer-is-named-after-it",
+            named_after_signer,
+        ),
         Case::new("bundles/an-empty-signer-name-is-none", empty_signer),
         Case::new("bundles/what-follows-the-signer-is-a-subdomain", suffix),
-        Case::new("bundles/the-suffix-has-253-characters-at-most", suffix_length),
-        Case::new("bundles/names-of-kubernetes-are-not-reserved", kubernetes_names),
-        Case::new("bundles/generated-names-follow-the-signer-too", generated_names),
+        Case::new(
+            "bundles/the-suffix-has-253-characters-at-most",
+            suffix_length,
+        ),
+        Case::new(
+            "bundles/names-of-kubernetes-are-not-reserved",
+            kubernetes_names,
+        ),
+        Case::new(
+            "bundles/generated-names-follow-the-signer-too",
+            generated_names,
+        ),
         Case::new("bundles/signer-names-are-a-domain-and-a-path", signer_names),
         Case::new("bundles/an-anchor-is-needed", no_anchor),
         Case::new("bundles/text-around-anchors-is-fine", text_between),
@@ -31,20 +43,32 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("bundles/an-anchor-comes-once", duplicates),
         Case::new("bundles/expired-anchors-are-fine", expired),
         Case::new("bundles/every-bad-block-is-told", several_bad),
-        Case::new("bundles/name-signer-and-content-are-told-together", all_wrong),
+        Case::new(
+            "bundles/name-signer-and-content-are-told-together",
+            all_wrong,
+        ),
         Case::new("bundles/a-mebibyte-fits", size),
         Case::new("bundles/fields-have-their-types", types),
         Case::new("bundles/unknown-fields-are-dropped", unknown_fields),
         Case::new("bundles/unknown-fields-are-refused-strictly", strict),
-        Case::new("bundles/the-body-is-of-the-version-in-the-path", other_version),
+        Case::new(
+            "bundles/the-body-is-of-the-version-in-the-path",
+            other_version,
+        ),
         Case::new("bundles/a-namespace-is-ignored", namespace_ignored),
         Case::new("bundles/there-is-no-status", no_status),
         Case::new("bundles/an-update-names-its-version", update_needs_version),
         Case::new("bundles/an-update-of-nothing-finds-nothing", update_absent),
         Case::new("bundles/the-signer-never-changes", signer_immutable),
         Case::new("bundles/an-update-is-checked", update_checked),
-        Case::new("bundles/an-update-that-changes-nothing-writes-nothing", unchanged),
-        Case::new("bundles/a-generated-name-is-checked-again-on-update", update_generate_name),
+        Case::new(
+            "bundles/an-update-that-changes-nothing-writes-nothing",
+            unchanged,
+        ),
+        Case::new(
+            "bundles/a-generated-name-is-checked-again-on-update",
+            update_generate_name,
+        ),
         Case::new("bundles/a-merge-patch-changes-the-content", patched),
         Case::new("bundles/they-are-selected-by-signer", selected),
         Case::new("bundles/a-watch-by-signer-sees-no-other", watched),
@@ -187,7 +211,11 @@ async fn empty_signer(world: World) {
 async fn suffix(world: World) {
     let (signer, prefix) = signer(&world);
     let pem = ca("root").pem;
-    accepted(&world, &bundle(&format!("{prefix}a.b-c"), Some(&signer), &pem)).await;
+    accepted(
+        &world,
+        &bundle(&format!("{prefix}a.b-c"), Some(&signer), &pem),
+    )
+    .await;
     for suffix in ["", "x:y", "X", "-x"] {
         let name = format!("{prefix}{suffix}");
         refused(
@@ -214,7 +242,12 @@ async fn suffix_length(world: World) {
     .await;
     let name = "x".repeat(254);
     let why = invalid(&name, "must be no more than 253 characters");
-    refused(&world, &bundle(&name, None, &pem), &[("metadata.name", &why)]).await;
+    refused(
+        &world,
+        &bundle(&name, None, &pem),
+        &[("metadata.name", &why)],
+    )
+    .await;
 }
 
 async fn kubernetes_names(world: World) {
@@ -263,12 +296,22 @@ async fn signer_names(world: World) {
         "must be a fully qualified domain and path of the form 'example.com/signer-name'";
     const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
     let pem = ca("root").pem;
-    let named = |signer: &str| bundle(&format!("{}:x", signer.replace('/', ":")), Some(signer), &pem);
+    let named = |signer: &str| {
+        bundle(
+            &format!("{}:x", signer.replace('/', ":")),
+            Some(signer),
+            &pem,
+        )
+    };
     accepted(&world, &named("example.com/a.b")).await;
     for (signer, value, why) in [
         ("noslash", "noslash", FORM.to_owned()),
         ("a.b/c/d", "a.b/c/d", FORM.to_owned()),
-        ("example.com/", "", format!("validating label \"\": {SUBDOMAIN}")),
+        (
+            "example.com/",
+            "",
+            format!("validating label \"\": {SUBDOMAIN}"),
+        ),
         (
             "example/c",
             "example",
@@ -284,9 +327,18 @@ async fn signer_names(world: World) {
             "exa_mple.com",
             format!("validating label \"exa_mple\": {LABEL}"),
         ),
-        ("example.com/C", "C", format!("validating label \"C\": {SUBDOMAIN}")),
+        (
+            "example.com/C",
+            "C",
+            format!("validating label \"C\": {SUBDOMAIN}"),
+        ),
     ] {
-        refused(&world, &named(signer), &[("spec.signerName", &invalid(value, &why))]).await;
+        refused(
+            &world,
+            &named(signer),
+            &[("spec.signerName", &invalid(value, &why))],
+        )
+        .await;
     }
     let path = "p".repeat(254);
     let why = format!("validating label {path:?}: must be no more than 253 characters");
@@ -306,7 +358,12 @@ async fn no_anchor(world: World) {
     }
     for spec in [json!({}), json!(null)] {
         let object = json!({"metadata": {"name": world.namespace}, "spec": spec});
-        refused(&world, &object, &[("spec.trustBundle", &omitted(NO_ANCHOR))]).await;
+        refused(
+            &world,
+            &object,
+            &[("spec.trustBundle", &omitted(NO_ANCHOR))],
+        )
+        .await;
     }
 }
 
@@ -337,7 +394,9 @@ async fn other_blocks(world: World) {
 
 async fn headers(world: World) {
     let begin = "-----BEGIN CERTIFICATE-----\n";
-    let pem = ca("root").pem.replace(begin, &format!("{begin}Key: value\n\n"));
+    let pem = ca("root")
+        .pem
+        .replace(begin, &format!("{begin}Key: value\n\n"));
     content_refused(&world, &pem, &["entry 0 has PEM block headers"]).await;
 }
 
@@ -473,7 +532,10 @@ async fn strict(world: World) {
     let path = format!("{}?dryRun=All&fieldValidation=Strict", world.bundles());
     let fine = bundle(&world.namespace, None, &ca("root").pem);
     world.admin().post(&path, &fine).await.created();
-    let answer = world.admin().post(&path, &with_unknown_fields(&world)).await;
+    let answer = world
+        .admin()
+        .post(&path, &with_unknown_fields(&world))
+        .await;
     assert_eq!(
         answer.refused(400, "BadRequest"),
         format!(
@@ -556,7 +618,11 @@ async fn update_needs_version(world: World) {
     let mut object = made.clone();
     object["metadata"]["resourceVersion"] = "1".into();
     assert_eq!(
-        world.admin().put(&path, &object).await.refused(409, "Conflict"),
+        world
+            .admin()
+            .put(&path, &object)
+            .await
+            .refused(409, "Conflict"),
         format!(
             "Operation cannot be fulfilled on clustertrustbundles.certificates.k8s.io {name:?}: the object has been modified; please apply your changes to the latest version and try again"
         )
@@ -568,7 +634,11 @@ async fn update_absent(world: World) {
     let object = bundle(&world.namespace, None, &ca("root").pem);
     let path = format!("{}/{}", world.bundles(), world.namespace);
     assert_eq!(
-        world.admin().put(&path, &object).await.refused(404, "NotFound"),
+        world
+            .admin()
+            .put(&path, &object)
+            .await
+            .refused(404, "NotFound"),
         format!(
             "clustertrustbundles.certificates.k8s.io {:?} not found",
             world.namespace
@@ -665,7 +735,10 @@ async fn patched(world: World) {
     assert_eq!(patched["spec"]["trustBundle"], next);
     assert_eq!(patched["spec"]["signerName"], made["spec"]["signerName"]);
     let old = json!({"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]}});
-    admin.patch(&path, "merge", &old).await.refused(409, "Conflict");
+    admin
+        .patch(&path, "merge", &old)
+        .await
+        .refused(409, "Conflict");
     let bad = json!({"spec": {"trustBundle": "x"}});
     let answer = admin.patch(&path, "merge", &bad).await;
     answer.invalid(&[("spec.trustBundle", &omitted(NO_ANCHOR))]);
@@ -690,8 +763,14 @@ async fn selected(world: World) {
         async move { crate::objects::names(&admin.get(&path).await.ok()) }
     };
     let name = format!("{prefix}x");
-    assert_eq!(list(format!("spec.signerName%3D{signer}")).await, [name.clone()]);
-    assert_eq!(list(format!("metadata.name%3D{name}")).await, [name.clone()]);
+    assert_eq!(
+        list(format!("spec.signerName%3D{signer}")).await,
+        [name.clone()]
+    );
+    assert_eq!(
+        list(format!("metadata.name%3D{name}")).await,
+        [name.clone()]
+    );
     let unlinked = list("spec.signerName%3D".into()).await;
     assert!(unlinked.contains(&world.namespace), "{unlinked:?}");
     assert!(!unlinked.contains(&name), "{unlinked:?}");

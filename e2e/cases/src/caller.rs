@@ -154,10 +154,18 @@ impl Caller {
     /// # Panics
     /// When no answer came.
     pub async fn watch(&self, path: &str) -> Result<Changes, Answer> {
+        self.watch_as(path, "application/json").await
+    }
+
+    /// As [`Caller::watch`], of objects as `media` says.
+    ///
+    /// # Panics
+    /// When no answer came.
+    pub async fn watch_as(&self, path: &str, media: &str) -> Result<Changes, Answer> {
         let mark = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{mark}watch=true");
         let request = Request::get(&path)
-            .header("accept", "application/json")
+            .header("accept", media)
             .body(Body::empty())
             .expect("a path of ours");
         let response = self

@@ -19,15 +19,26 @@
 )]
 
 mod access;
+mod builtins;
+mod bundles;
 mod caller;
+mod deletion;
 mod discovery;
+mod events;
+mod lists;
 pub mod material;
 mod meshtool;
+mod metadata;
 mod nodes;
+mod objects;
+mod patches;
+mod paths;
 mod policy;
 mod requests;
 mod rights;
+mod selectors;
 mod signers;
+mod watches;
 mod world;
 
 use std::fmt;
@@ -99,5 +110,16 @@ pub fn all() -> Vec<Case> {
     cases.extend(signers::cases());
     cases.extend(discovery::cases());
     cases.extend(requests::cases());
+    cases.extend(builtins::cases());
+    cases.extend(bundles::cases());
+    cases.extend(deletion::cases());
+    cases.extend(events::cases());
+    cases.extend(lists::cases());
+    cases.extend(metadata::cases());
+    cases.extend(objects::cases());
+    cases.extend(patches::cases());
+    cases.extend(paths::cases());
+    cases.extend(selectors::cases());
+    cases.extend(watches::cases());
     cases
 }

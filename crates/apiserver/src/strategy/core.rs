@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::field::FieldError;
 use crate::kinds::Rules;
-use crate::object::{as_map_mut, at, map_mut, set_default, text};
+use crate::object::{as_map_mut, at, copy_key, map_mut, set_default, text};
 
 /// Fills in what the real server would.
 pub(crate) fn default(rules: Rules, object: &mut Value) {
@@ -17,6 +17,12 @@ pub(crate) fn default(rules: Rules, object: &mut Value) {
             let spec = map_mut(object, "spec");
             set_default(spec, "type", "ClusterIP");
             set_default(spec, "sessionAffinity", "None");
+            if spec.get("type").and_then(Value::as_str) != Some("ExternalName") {
+                set_default(spec, "internalTrafficPolicy", "Cluster");
+            }
+            if let Some(address) = spec.get("clusterIP").cloned() {
+                set_default(spec, "clusterIPs", json!([address]));
+            }
             for port in spec
                 .get_mut("ports")
                 .and_then(Value::as_array_mut)
@@ -53,8 +59,95 @@ pub(crate) fn default(rules: Rules, object: &mut Value) {
             set_default(map_mut(object, "status"), "phase", "Active");
             set_default(map_mut(object, "spec"), "finalizers", json!(["kubernetes"]));
         }
-        Rules::ClusterTrustBundle | Rules::Plain | Rules::PodCertificateRequest => {}
+        Rules::ClusterTrustBundle
+        | Rules::ConfigMap
+        | Rules::Event
+        | Rules::Lease
+        | Rules::Plain
+        | Rules::PodCertificateRequest => {}
     }
+    if rules == Rules::Service {
+        set_default(map_mut(object, "status"), "loadBalancer", json!({}));
+    }
+}
+
+/// Puts back what an update may leave out: a Service's address.
+pub(crate) fn keep(rules: Rules, object: &mut Value, old: &Value) {
+    let external = text(object, &["spec", "type"]) == "ExternalName";
+    if rules != Rules::Service || external || !text(object, &["spec", "clusterIP"]).is_empty() {
+        return;
+    }
+    for field in ["clusterIP", "clusterIPs"] {
+        copy_key(old.get("spec"), map_mut(object, "spec"), field);
+    }
+}
+
+/// Checks an object of one of these kinds.
+pub(crate) fn check(rules: Rules, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    match rules {
+        Rules::ConfigMap | Rules::Secret => {
+            let data = object.get("data").and_then(Value::as_object);
+            for key in data.into_iter().flat_map(Map::keys) {
+                let known = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+                if key.is_empty() || !key.chars().all(known) {
+                    errors.push(FieldError::invalid(
+                        &format!("data[{key}]"),
+                        key,
+                        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+                    ));
+                }
+            }
+            if text(object, &["type"]) == "kubernetes.io/tls" {
+                for key in ["tls.crt", "tls.key"] {
+                    if data.is_none_or(|data| !data.contains_key(key)) {
+                        errors.push(FieldError::required(&format!("data[{key}]"), ""));
+                    }
+                }
+            }
+        }
+        Rules::Lease => {
+            for (field, least, why) in [
+                ("leaseDurationSeconds", 1, "must be greater than 0"),
+                ("leaseTransitions", 0, "must be greater than or equal to 0"),
+            ] {
+                let value = at(object, &["spec", field]).and_then(Value::as_i64);
+                if let Some(value) = value.filter(|value| *value < least) {
+                    errors.push(FieldError::invalid_raw(
+                        &format!("spec.{field}"),
+                        value,
+                        why,
+                    ));
+                }
+            }
+        }
+        Rules::Service => {
+            let ports = at(object, &["spec", "ports"]).and_then(Value::as_array);
+            let headless = text(object, &["spec", "clusterIP"]) == "None";
+            let external = text(object, &["spec", "type"]) == "ExternalName";
+            if !headless && !external && ports.is_none_or(Vec::is_empty) {
+                errors.push(FieldError::required("spec.ports", ""));
+            }
+        }
+        _ => {}
+    }
+    errors
+}
+
+/// A Service keeps its address.
+pub(crate) fn check_service_update(object: &Value, old: &Value) -> Vec<FieldError> {
+    let (new, old) = (
+        text(object, &["spec", "clusterIP"]),
+        text(old, &["spec", "clusterIP"]),
+    );
+    if old.is_empty() || new == old || text(object, &["spec", "type"]) == "ExternalName" {
+        return Vec::new();
+    }
+    vec![FieldError::invalid_raw(
+        "spec.clusterIPs[0]",
+        json!([new]),
+        "may not change once set",
+    )]
 }
 
 /// A Deployment's or ReplicaSet's selector is mandatory and must select its own pods.
@@ -114,6 +207,13 @@ pub(crate) fn check_secret_update(object: &Value, old: &Value) -> Vec<FieldError
             "field is immutable",
         ));
     }
+    errors.extend(check_immutable(object, old));
+    errors
+}
+
+/// The data of an immutable Secret or ConfigMap never changes.
+pub(crate) fn check_immutable(object: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     let immutable = old.get("immutable") == Some(&Value::Bool(true));
     if immutable && object.get("immutable") != Some(&Value::Bool(true)) {
         errors.push(FieldError::forbidden(

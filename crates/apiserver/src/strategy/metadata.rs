@@ -36,9 +36,45 @@ pub(crate) fn check_create(kind: &Kind, object: &Value) -> Vec<FieldError> {
             );
         }
     }
+    if at(object, &["metadata", "generation"])
+        .and_then(Value::as_i64)
+        .is_some_and(|generation| generation < 0)
+    {
+        let generation = at(object, &["metadata", "generation"]).unwrap_or(&Value::Null);
+        errors.push(FieldError::invalid_raw(
+            "metadata.generation",
+            generation,
+            "must be greater than or equal to 0",
+        ));
+    }
     errors.extend(check_maps(object));
     errors.extend(check_finalizers(object));
+    for (index, finalizer) in strings(object, "finalizers").into_iter().enumerate() {
+        let standard = matches!(finalizer, "kubernetes" | ORPHAN | FOREGROUND);
+        if !finalizer.contains('/') && !standard {
+            errors.push(FieldError::invalid(
+                &format!("metadata.finalizers[{index}]"),
+                finalizer,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            ));
+        }
+    }
     errors
+}
+
+/// Drops owners that are named twice, as the real server does when it stores an object.
+pub(crate) fn prepare_create(object: &mut Value) {
+    let metadata = crate::object::metadata_mut(object);
+    if let Some(Value::Array(owners)) = metadata.get_mut("ownerReferences") {
+        let mut seen: Vec<Value> = Vec::new();
+        owners.retain(|owner| {
+            let new = !seen.contains(owner);
+            if new {
+                seen.push(owner.clone());
+            }
+            new
+        });
+    }
 }
 
 /// Checks the metadata of an object about to be replaced.
@@ -65,6 +101,16 @@ pub(crate) fn check_update(new: &Value, old: &Value) -> Vec<FieldError> {
                     "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
                     added.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
                 ),
+            ));
+        }
+    }
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let value = at(new, &["metadata", key]);
+        if value != at(old, &["metadata", key]) {
+            errors.push(FieldError::invalid_raw(
+                &format!("metadata.{key}"),
+                value.unwrap_or(&Value::Null),
+                "field is immutable",
             ));
         }
     }
@@ -121,7 +167,21 @@ fn check_maps(object: &Value) -> Vec<FieldError> {
         ));
     }
     let owners = at(object, &["metadata", "ownerReferences"]).and_then(Value::as_array);
+    let controllers: Vec<String> = owners
+        .into_iter()
+        .flatten()
+        .filter(|owner| owner.get("controller") == Some(&Value::Bool(true)))
+        .map(|owner| format!("{}/{}", text(owner, &["kind"]), text(owner, &["name"])))
+        .collect();
     for (index, owner) in owners.into_iter().flatten().enumerate() {
+        let api_version = text(owner, &["apiVersion"]);
+        if api_version.matches('/').count() > 1 || api_version.ends_with('/') {
+            errors.push(FieldError::invalid(
+                &format!("metadata.ownerReferences[{index}].apiVersion"),
+                api_version,
+                "must be <group>/<version> or <version>",
+            ));
+        }
         for field in ["apiVersion", "kind", "name", "uid"] {
             if text(owner, &[field]).is_empty() {
                 errors.push(FieldError::required(
@@ -130,20 +190,68 @@ fn check_maps(object: &Value) -> Vec<FieldError> {
                 ));
             }
         }
+        if api_version == "v1" && text(owner, &["kind"]) == "Event" {
+            errors.push(FieldError::invalid_raw(
+                &format!("metadata.ownerReferences[{index}]"),
+                show_owner(owner),
+                "/v1, Kind=Event is disallowed from being an owner",
+            ));
+        }
+    }
+    if let [first, others @ ..] = controllers.as_slice() {
+        let all: Vec<String> = owners.into_iter().flatten().map(show_owner).collect();
+        for other in others {
+            errors.push(FieldError::invalid_raw(
+                "metadata.ownerReferences",
+                format!("[{}]", all.join(",")),
+                format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {other}"
+                ),
+            ));
+        }
     }
     errors
 }
 
 fn check_finalizers(object: &Value) -> Vec<FieldError> {
-    strings(object, "finalizers")
-        .into_iter()
+    let finalizers = strings(object, "finalizers");
+    let mut errors: Vec<FieldError> = finalizers
+        .iter()
         .flat_map(|finalizer| {
             names::label_key(finalizer)
                 .into_iter()
                 .map(move |why| FieldError::invalid("metadata.finalizers", finalizer, why))
         })
-        .collect()
+        .collect();
+    if finalizers.contains(&ORPHAN) && finalizers.contains(&FOREGROUND) {
+        let shown: Vec<String> = finalizers.iter().map(|name| format!("{name:?}")).collect();
+        errors.push(FieldError::invalid_raw(
+            "metadata.finalizers",
+            format!("[{}]", shown.join(",")),
+            format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set"),
+        ));
+    }
+    errors
 }
+
+/// An owner as Go encodes it: in the order of its type's fields.
+fn show_owner(owner: &Value) -> String {
+    let fields: Vec<String> = [
+        "apiVersion",
+        "kind",
+        "name",
+        "uid",
+        "controller",
+        "blockOwnerDeletion",
+    ]
+    .into_iter()
+    .filter_map(|field| Some(format!("{field:?}:{}", owner.get(field)?)))
+    .collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
 
 /// The strings of a list in the metadata.
 pub(crate) fn strings<'a>(object: &'a Value, key: &str) -> Vec<&'a str> {

@@ -12,13 +12,14 @@ pub(crate) mod types;
 
 mod certificate_request;
 mod core;
+mod event;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::field::FieldError;
 use crate::kinds::{Feature, Kind, Rules};
-use crate::object::{as_map_mut, at, copy_key, metadata_mut};
+use crate::object::{METADATA, as_map_mut, at, copy_key, metadata_mut};
 use crate::request::Part;
 use crate::status::Failure;
 use crate::user::{Authorizer, User};
@@ -37,9 +38,8 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) -> Result<(), Fail
     }
     if kind.has(Feature::Generation) {
         metadata_mut(object).insert("generation".into(), 1.into());
-    } else {
-        metadata_mut(object).remove("generation");
     }
+    metadata::prepare_create(object);
     match kind.rules {
         Rules::PodCertificateRequest => certificate_request::prepare_create(object)?,
         Rules::ClusterTrustBundle => trust_bundle::shape(object)?,
@@ -62,7 +62,8 @@ pub(crate) fn check_create(
             errors.extend(trust_bundle::check(object, None));
         }
         Rules::Workload => errors.extend(core::check_workload(object)),
-        _ => {}
+        Rules::Event => errors.extend(event::check(kind, object)),
+        _ => errors.extend(core::check(kind.rules, object)),
     }
     refuse(kind, object, &errors)?;
     if kind.rules == Rules::ClusterTrustBundle {
@@ -86,14 +87,18 @@ pub(crate) fn prepare_update(
             }
             let before = old.get("metadata");
             let metadata = metadata_mut(&mut object);
-            for key in ["creationTimestamp", "generation", "deletionTimestamp"] {
+            for key in ["creationTimestamp", "generation"] {
                 copy_key(before, metadata, key);
             }
-            if !metadata.contains_key("uid") {
-                copy_key(before, metadata, "uid");
+            // What is given here, the rules compare.
+            if before.is_some_and(|before| before.get("deletionTimestamp").is_some()) {
+                copy_key(before, metadata, "deletionTimestamp");
             }
-            copy_key(before, metadata, "deletionGracePeriodSeconds");
-            copy_key(before, metadata, "generateName");
+            for key in ["uid", "deletionGracePeriodSeconds"] {
+                if !metadata.contains_key(key) {
+                    copy_key(before, metadata, key);
+                }
+            }
             object
         }
         Part::Status => {
@@ -117,7 +122,10 @@ pub(crate) fn prepare_update(
             certificate_request::status::shape(&mut object)?;
         }
         (Rules::ClusterTrustBundle, Part::Main) => trust_bundle::shape(&mut object)?,
-        (rules, Part::Main) => core::default(rules, &mut object),
+        (rules, Part::Main) => {
+            core::keep(rules, &mut object, old);
+            core::default(rules, &mut object);
+        }
         (_, Part::Status) => {}
     }
     if part == Part::Main && kind.has(Feature::Generation) && object.get("spec") != old.get("spec")
@@ -161,8 +169,24 @@ pub(crate) fn check_update(
             errors.extend(core::check_workload(object));
             errors.extend(core::check_workload_update(object, old));
         }
-        (Rules::Secret, _) => errors.extend(core::check_secret_update(object, old)),
-        _ => {}
+        (Rules::Event, _) => {
+            errors.extend(event::check(kind, object));
+            errors.extend(event::check_update(kind, object, old));
+        }
+        (Rules::ConfigMap, _) => {
+            errors.extend(core::check(kind.rules, object));
+            errors.extend(core::check_immutable(object, old));
+        }
+        (Rules::Secret, _) => {
+            errors.extend(core::check(kind.rules, object));
+            errors.extend(core::check_secret_update(object, old));
+        }
+        (Rules::Service, Part::Main) => {
+            errors.extend(core::check(kind.rules, object));
+            errors.extend(core::check_service_update(object, old));
+        }
+        (rules, Part::Main) => errors.extend(core::check(rules, object)),
+        (_, Part::Status) => {}
     }
     refuse(kind, object, &errors)?;
     if kind.rules == Rules::ClusterTrustBundle {
@@ -171,12 +195,57 @@ pub(crate) fn check_update(
     Ok(())
 }
 
+/// Refuses fields that the type does not have, where a client asks for that: those of the metadata,
+/// and all of a ClusterTrustBundle.
+pub(crate) fn refuse_unknown(kind: &Kind, object: &Value) -> Result<(), Failure> {
+    let mut unknown = Vec::new();
+    let mut look = |path: &str, known: &[&str]| {
+        let place = match path {
+            "" => Some(object),
+            path => object.get(path),
+        };
+        for field in place
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(Map::keys)
+        {
+            if !known.contains(&field.as_str()) {
+                let dot = if path.is_empty() { "" } else { "." };
+                unknown.push(format!("unknown field \"{path}{dot}{field}\""));
+            }
+        }
+    };
+    // The last two are known too, and dropped.
+    look(
+        "metadata",
+        &[METADATA, &["managedFields", "selfLink"]].concat(),
+    );
+    if kind.rules == Rules::ClusterTrustBundle {
+        look("spec", &["signerName", "trustBundle"]);
+        look("", &["apiVersion", "kind", "metadata", "spec"]);
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::bad_request(format!(
+        "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
+        kind.kind,
+        kind.version,
+        kind.kind,
+        unknown.join(", ")
+    )))
+}
+
 fn refuse(kind: &Kind, object: &Value, errors: &[FieldError]) -> Result<(), Failure> {
     if errors.is_empty() {
         return Ok(());
     }
     let name = crate::object::text(object, &["metadata", "name"]);
-    Err(Failure::invalid(kind, name, errors))
+    Err(match kind.rules {
+        // Both groups' Events are the core group's inside.
+        Rules::Event => Failure::invalid_as("", kind.kind, name, errors),
+        _ => Failure::invalid(kind, name, errors),
+    })
 }
 
 /// The defaults of a kind alone, for objects the server makes itself.

@@ -16,6 +16,12 @@ use crate::user::may_use_signer;
 
 /// Reduces a bundle to the fields its type has.
 pub(crate) fn shape(object: &mut Value) -> Result<(), Failure> {
+    let api_version = text(object, &["apiVersion"]);
+    let version = api_version
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     let map = as_map_mut(object);
     map.retain(|key, _| matches!(key.as_str(), "kind" | "apiVersion" | "metadata" | "spec"));
     let mut spec = Map::new();
@@ -32,7 +38,7 @@ pub(crate) fn shape(object: &mut Value) -> Result<(), Failure> {
             }
             Some(_) => {
                 return Err(Failure::bad_request(format!(
-                    "ClusterTrustBundle in version \"v1\" cannot be handled as a ClusterTrustBundle: spec.{field} must be a string"
+                    "ClusterTrustBundle in version {version:?} cannot be handled as a ClusterTrustBundle: spec.{field} must be a string"
                 )));
             }
         }

@@ -28,6 +28,16 @@ pub(crate) fn misfit(kind: &Kind, object: &Value) -> Option<String> {
         fields.push(("spec", &REQUEST_SPEC));
         fields.push(("status", &REQUEST_STATUS));
     }
+    if kind.kind == "ConfigMap" {
+        fields.push(("data", &Type::Texts));
+    }
+    if kind.rules == Rules::Secret {
+        let data = object.get("data").and_then(Value::as_object);
+        let texts = data.into_iter().flatten().filter_map(|(_, it)| it.as_str());
+        if let Some(at) = texts.filter_map(illegal_base64).next() {
+            return Some(format!("illegal base64 data at input byte {at}"));
+        }
+    }
     fields.into_iter().find_map(|(field, wanted)| {
         let place = Place {
             version: kind.version,

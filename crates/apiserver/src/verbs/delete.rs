@@ -2,9 +2,9 @@
 //!
 //! Three things can hold an object back: a grace period (pods: the first DELETE sets
 //! `deletionTimestamp` and the kubelet's DELETE with grace 0 removes it), finalizers (the last
-//! update that leaves none removes it) and preconditions. Deleting a namespace removes at once
-//! everything in it, finalizers or not: there is no namespace controller here. Owner references
-//! are kept but nobody collects orphans.
+//! update that leaves none removes it) and preconditions. Deleting a namespace marks it and deletes
+//! everything in it; the last that goes takes it along. Owner references are kept but nobody
+//! collects orphans: all deletions are as with the policy `Background` and no dependents.
 
 use std::sync::Arc;
 
@@ -14,9 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::write::is_finished;
+use crate::field::FieldError;
 use crate::kinds::{self, Feature, KINDS, Kind};
-use crate::object::{at, metadata_mut, text};
-use crate::request::{DryRun, Query, Target};
+use crate::object::{at, map_mut, metadata_mut, text};
+use crate::request::{DryRun, Query, Target, dry_run_errors, number, refuse_options};
 use crate::selectors::Selection;
 use crate::server::ApiServer;
 use crate::service::{ApiBody, json_response};
@@ -53,6 +54,10 @@ impl ApiServer {
     ) -> Result<Response<ApiBody>, Failure> {
         let options = Options::parse(query, body)?;
         let kind = target.kind;
+        if kind.id == kinds::NAMESPACES && ETERNAL.contains(&target.name.as_str()) {
+            let why = "this namespace may not be deleted";
+            return Err(Failure::forbidden(kind, &target.name, why));
+        }
         match self.delete_object(kind, &super::key(target), &options)? {
             Outcome::Removed(object) if !kind.has(Feature::ReturnsDeleted) => {
                 let uid = text(&object.value, &["metadata", "uid"]);
@@ -76,10 +81,14 @@ impl ApiServer {
     ) -> Result<Response<ApiBody>, Failure> {
         let options = Options::parse(query, body)?;
         let selection = query.selection(target)?;
+        let limit = match query.limit {
+            0 => usize::MAX,
+            limit => limit,
+        };
         let page = self
             .inner
             .store
-            .list(target.kind, &selection, None, None, usize::MAX)
+            .list(target.kind, &selection, None, None, limit)
             .map_err(|Compacted { oldest }| Failure::expired(oldest.to_string()))?;
         let mut items = Vec::new();
         for object in &page.objects {
@@ -95,13 +104,16 @@ impl ApiServer {
         let list = serde_json::json!({
             "kind": format!("{}List", target.kind.kind),
             "apiVersion": target.kind.api_version(),
-            "metadata": {"resourceVersion": self.inner.store.revision().to_string()},
+            "metadata": super::list::page_metadata(&page, &selection),
             "items": items,
         });
         Ok(json_response(StatusCode::OK, list.to_string()))
     }
 
     fn delete_object(&self, kind: &Kind, key: &Key, options: &Options) -> Result<Outcome, Failure> {
+        if kind.id == kinds::NAMESPACES {
+            return self.end_namespace(kind, key, options);
+        }
         let store = &self.inner.store;
         loop {
             let Some(old) = store.get(kind, key) else {
@@ -111,25 +123,115 @@ impl ApiServer {
             let Some(value) = self.mark(kind, &old.value, options) else {
                 return Ok(Outcome::Pending(old));
             };
+            let leaves = is_finished(&value);
             if options.dry_run == DryRun::Yes {
-                return Ok(Outcome::Pending(store.unstored(kind, key.clone(), value)));
+                let object = store.unstored(kind, key.clone(), value);
+                return Ok(match leaves {
+                    true => Outcome::Removed(object),
+                    false => Outcome::Pending(object),
+                });
             }
-            if !is_finished(&value) {
-                match store.put(kind, key.clone(), value, Expect::Revision(old.revision)) {
-                    Ok(stored) => return Ok(Outcome::Pending(stored)),
+            let mut last = old;
+            // What may get time is marked even when it gets none.
+            if !leaves || kind.has(Feature::GracefulDeletion) {
+                match store.put(kind, key.clone(), value, Expect::Revision(last.revision)) {
+                    Ok(stored) => last = stored,
+                    // Someone else was faster: look again.
                     Err(Stale) => continue,
+                }
+                if !leaves {
+                    return Ok(Outcome::Pending(last));
                 }
             }
             // An object that leaves at once leaves in its last state, without the mark.
-            let last = old.value.clone();
-            // Someone else was faster: look again.
-            if let Ok(removed) = store.remove(kind, key, last, old.revision) {
-                if kind.id == kinds::NAMESPACES {
-                    self.empty_namespace(&key.name);
-                }
+            if let Ok(removed) = store.remove(kind, key, last.value.clone(), last.revision) {
+                self.finish_namespace(kind, &key.namespace);
                 return Ok(Outcome::Removed(removed));
             }
         }
+    }
+
+    /// Marks a namespace and deletes what is in it; the last object that goes takes it along. This
+    /// is what the namespace controller does upstream, at once.
+    fn end_namespace(&self, kind: &Kind, key: &Key, options: &Options) -> Result<Outcome, Failure> {
+        let store = &self.inner.store;
+        loop {
+            let Some(old) = store.get(kind, key) else {
+                return Err(Failure::not_found(kind, &key.name));
+            };
+            options.check(kind, &old)?;
+            if at(&old.value, &["metadata", "deletionTimestamp"]).is_some() {
+                return Ok(Outcome::Pending(old));
+            }
+            let mut value = old.value.clone();
+            metadata_mut(&mut value).insert("deletionTimestamp".into(), rfc3339(self.now()).into());
+            map_mut(&mut value, "status").insert("phase".into(), "Terminating".into());
+            if options.dry_run == DryRun::Yes {
+                return Ok(Outcome::Pending(store.unstored(kind, key.clone(), value)));
+            }
+            // Someone else was faster: look again.
+            let Ok(marked) = store.put(kind, key.clone(), value, Expect::Revision(old.revision))
+            else {
+                continue;
+            };
+            for (kind, object) in self.contents(&key.name) {
+                // Whoever deletes it meanwhile does what is wanted.
+                let _ = self.delete_object(kind, &object.key, &Options::default());
+            }
+            self.remove_if_empty(&key.name);
+            return Ok(Outcome::Pending(marked));
+        }
+    }
+
+    /// After something of this kind went: a namespace on its way out may be empty now.
+    pub(super) fn finish_namespace(&self, kind: &Kind, namespace: &str) {
+        if !kind.is_namespaced() {
+            return;
+        }
+        let ending = KINDS
+            .get(kinds::NAMESPACES)
+            .and_then(|kind| self.inner.store.get(kind, &Key::new("", namespace)))
+            .is_some_and(|found| at(&found.value, &["metadata", "deletionTimestamp"]).is_some());
+        if ending {
+            self.remove_if_empty(namespace);
+        }
+    }
+
+    fn remove_if_empty(&self, namespace: &str) {
+        let Some(kind) = KINDS.get(kinds::NAMESPACES) else {
+            return;
+        };
+        let key = Key::new("", namespace);
+        let store = &self.inner.store;
+        while self.contents(namespace).is_empty()
+            && let Some(last) = store.get(kind, &key)
+        {
+            // Someone else was faster: look again.
+            if store
+                .remove(kind, &key, last.value.clone(), last.revision)
+                .is_ok()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Everything in a namespace.
+    fn contents(&self, namespace: &str) -> Vec<(&'static Kind, Arc<Stored>)> {
+        let everything = Selection {
+            namespace: namespace.to_owned(),
+            ..Selection::default()
+        };
+        KINDS
+            .iter()
+            .filter(|kind| kind.is_namespaced() && kind.is_native())
+            .filter_map(|kind| {
+                let store = &self.inner.store;
+                let page = store.list(kind, &everything, None, None, usize::MAX).ok()?;
+                Some(page.objects.into_iter().map(move |object| (kind, object)))
+            })
+            .flatten()
+            .collect()
     }
 
     /// The object marked for deletion; `None` when it is marked already and nothing changes.
@@ -171,30 +273,6 @@ impl ApiServer {
         }
         Some(object)
     }
-
-    fn empty_namespace(&self, namespace: &str) {
-        let store = &self.inner.store;
-        let everything = Selection {
-            namespace: namespace.to_owned(),
-            ..Selection::default()
-        };
-        for kind in KINDS.iter().filter(|kind| kind.is_namespaced()) {
-            let Ok(page) = store.list(kind, &everything, None, None, usize::MAX) else {
-                continue;
-            };
-            for object in page.objects {
-                let mut current = Some(object);
-                while let Some(object) = current {
-                    let removed =
-                        store.remove(kind, &object.key, object.value.clone(), object.revision);
-                    current = match removed {
-                        Ok(_) => None,
-                        Err(Stale) => store.get(kind, &object.key),
-                    };
-                }
-            }
-        }
-    }
 }
 
 impl Options {
@@ -203,7 +281,9 @@ impl Options {
             Value::Null
         } else {
             serde_json::from_slice(body).map_err(|error| {
-                Failure::bad_request(format!("the DeleteOptions are not JSON: {error}"))
+                Failure::bad_request(format!(
+                    "couldn't get version/kind; json parse error: {error}"
+                ))
             })?
         };
         let precondition = |field: &str| {
@@ -211,15 +291,52 @@ impl Options {
                 .and_then(Value::as_str)
                 .map(str::to_owned)
         };
-        let dry_run = match value.get("dryRun").and_then(Value::as_array) {
-            Some(list) if !list.is_empty() => DryRun::Yes,
-            _ => query.dry_run,
+        let given = text(&value, &["kind"]);
+        if !matches!(given, "" | "DeleteOptions") {
+            return Err(Failure::bad_request(format!(
+                "no kind {given:?} is registered for version {:?} in scheme \"pkg/runtime/scheme.go:111\"",
+                text(&value, &["apiVersion"])
+            )));
+        }
+        query.check_write("DeleteOptions")?;
+        let dry_runs: Vec<String> = value
+            .get("dryRun")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(|value| value.as_str().unwrap_or_default().to_owned())
+            .collect();
+        let mut errors = dry_run_errors(&dry_runs);
+        let policy = value
+            .get("propagationPolicy")
+            .and_then(Value::as_str)
+            .or(query.propagation_policy.as_deref());
+        if let Some(policy) = policy {
+            if value.get("orphanDependents").is_some_and(Value::is_boolean) {
+                errors.push(FieldError::invalid(
+                    "propagationPolicy",
+                    policy,
+                    "orphanDependents and deletionPropagation cannot be both set",
+                ));
+            } else if !matches!(policy, "Background" | "Foreground" | "Orphan") {
+                errors.push(FieldError::not_supported(
+                    "propagationPolicy",
+                    policy,
+                    &["Foreground", "Background", "Orphan", "nil"],
+                ));
+            }
+        }
+        refuse_options("DeleteOptions", &errors)?;
+        let dry_run = match dry_runs.as_slice() {
+            [] => query.dry_run,
+            _ => DryRun::Yes,
         };
+        let asked = query.grace_period.as_deref().map(number).transpose()?;
         Ok(Self {
             grace_period: value
                 .get("gracePeriodSeconds")
                 .and_then(Value::as_i64)
-                .or(query.grace_period),
+                .or(asked),
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
             dry_run,
@@ -229,7 +346,7 @@ impl Options {
     fn check(&self, kind: &Kind, object: &Stored) -> Result<(), Failure> {
         let current = text(&object.value, &["metadata", "uid"]);
         if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != current) {
-            return Err(Failure::conflict(
+            return Err(Failure::deletion_conflict(
                 kind,
                 &object.key.name,
                 &format!(
@@ -239,7 +356,7 @@ impl Options {
         }
         let current = object.revision.to_string();
         if let Some(version) = self.resource_version.as_deref().filter(|it| *it != current) {
-            return Err(Failure::conflict(
+            return Err(Failure::deletion_conflict(
                 kind,
                 &object.key.name,
                 &format!(
@@ -266,3 +383,6 @@ fn grace_period(pod: &Value, options: &Options) -> i64 {
     }
     if period < 0 { 1 } else { period }
 }
+
+/// Namespaces that upstream never lets go.
+const ETERNAL: [&str; 3] = ["default", "kube-public", "kube-system"];

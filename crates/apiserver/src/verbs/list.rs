@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::field::FieldError;
-use crate::request::{Query, Target};
+use crate::kinds::{self, Kind};
+use crate::request::{Query, Target, refuse_options};
+use crate::selectors::Selection;
 use crate::server::ApiServer;
 use crate::service::{ApiBody, json_response, respond_with};
 use crate::status::Failure;
@@ -24,7 +26,7 @@ impl ApiServer {
         query: &Query,
         representation: Representation,
     ) -> Result<Response<ApiBody>, Failure> {
-        refuse_options(&list_errors(query))?;
+        refuse_options("ListOptions", &list_errors(query))?;
         let selection = query.selection(target)?;
         let revision = query.revision(target)?;
         self.check_reached(revision)?;
@@ -35,8 +37,14 @@ impl ApiServer {
                     "specifying resource version is not allowed when using continue",
                 ));
             }
-            (Some(token), _) => Some(token.revision),
+            (Some(token), _) => token.revision,
             (None, Some(revision)) if query.version_match == "Exact" => Some(revision),
+            // Before there was `resourceVersionMatch`, a limit made a version exact.
+            (None, Some(revision))
+                if query.version_match.is_empty() && query.limit > 0 && revision > 0 =>
+            {
+                Some(revision)
+            }
             (None, _) => None,
         };
         // At "any" version upstream answers from its cache and ignores the limit.
@@ -50,27 +58,13 @@ impl ApiServer {
             .inner
             .store
             .list(target.kind, &selection, at, start.as_ref(), limit)
-            .map_err(|_: Compacted| match token {
-                Some(_) => Failure::expired(CONTINUE_EXPIRED),
-                None => Failure::expired(format!(
-                    "The resourceVersion for the provided list is too old. ({})",
-                    query.resource_version
-                )),
+            .map_err(|_: Compacted| match &token {
+                Some(token) => {
+                    Failure::expired_list(CONTINUE_EXPIRED, Token::encode(None, &token.start))
+                }
+                None => Failure::expired(LIST_EXPIRED),
             })?;
-        let mut metadata = json!({"resourceVersion": page.revision.to_string()});
-        if let (Some(remaining), Some(last), Some(map)) = (
-            page.remaining,
-            page.objects.last(),
-            metadata.as_object_mut(),
-        ) {
-            map.insert(
-                "continue".into(),
-                Token::encode(page.revision, &last.key).into(),
-            );
-            if !selection.is_partial() {
-                map.insert("remainingItemCount".into(), remaining.into());
-            }
-        }
+        let metadata = page_metadata(&page, &selection);
         Ok(json_response(
             StatusCode::OK,
             list_bytes(target, &page, &metadata, representation),
@@ -84,7 +78,7 @@ impl ApiServer {
         query: &Query,
         representation: Representation,
     ) -> Result<Response<ApiBody>, Failure> {
-        refuse_options(&watch_errors(query))?;
+        refuse_options("ListOptions", &watch_errors(query))?;
         let inner = &self.inner;
         let kind = target.kind;
         let selection = query.selection(target)?;
@@ -116,16 +110,24 @@ impl ApiServer {
             (Some(wanted), _) => wanted,
             (None, from) => from.is_none(),
         };
+        let too_new = match initial {
+            true => self.check_reached(from).err(),
+            false => None,
+        };
         match (initial, from) {
-            (true, from) => {
-                self.check_reached(from)?;
+            (true, _) if too_new.is_some() => {
+                if let Some(failure) = too_new {
+                    watch.queue_error(&failure);
+                }
+            }
+            (true, _) => {
                 let page = inner
                     .store
                     .list(kind, &watch.selection, None, None, usize::MAX)
-                    .map_err(|_: Compacted| Failure::expired(WATCH_EXPIRED))?;
+                    .map_err(|_: Compacted| Failure::expired(LIST_EXPIRED))?;
                 watch.cursor = page.revision;
                 watch.queue_initial(&page.objects);
-                if query.send_initial_events == Some(true) && query.bookmarks {
+                if query.bookmarks {
                     watch.queue_initial_end();
                 }
             }
@@ -133,8 +135,7 @@ impl ApiServer {
             (false, Some(from)) => match inner.store.check_start(kind, from) {
                 Ok(()) => watch.cursor = from,
                 Err(Compacted { oldest }) => {
-                    let message = format!("too old resource version: {from} ({oldest})");
-                    watch.queue_error(&Failure::expired(message));
+                    watch.queue_error(&Failure::expired(watch_expired(kind, from, oldest)));
                 }
             },
         }
@@ -143,13 +144,32 @@ impl ApiServer {
     }
 
     /// Refuses reads at versions that do not exist yet.
-    fn check_reached(&self, revision: Option<u64>) -> Result<(), Failure> {
+    pub(super) fn check_reached(&self, revision: Option<u64>) -> Result<(), Failure> {
         let current = self.inner.store.revision();
         match revision {
             Some(asked) if asked > current => Err(Failure::future_revision(asked, current)),
             _ => Ok(()),
         }
     }
+}
+
+/// The metadata of a list: its version, and where it goes on.
+pub(super) fn page_metadata(page: &Page, selection: &Selection) -> Value {
+    let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if let (Some(remaining), Some(last), Some(map)) = (
+        page.remaining,
+        page.objects.last(),
+        metadata.as_object_mut(),
+    ) {
+        map.insert(
+            "continue".into(),
+            Token::encode(Some(page.revision), &last.key).into(),
+        );
+        if !selection.is_partial() {
+            map.insert("remainingItemCount".into(), remaining.into());
+        }
+    }
+    metadata
 }
 
 fn list_bytes(
@@ -189,7 +209,8 @@ fn list_bytes(
 
 /// Where a list goes on: opaque to clients, encoded as upstream encodes it.
 struct Token {
-    revision: u64,
+    /// The snapshot to go on with; the newest when the list need not be consistent any more.
+    revision: Option<u64>,
     start: Key,
 }
 
@@ -198,10 +219,11 @@ impl Token {
         if token.is_empty() {
             return Ok(None);
         }
-        let malformed = || Failure::bad_request("continue key is not valid");
+        let malformed =
+            || Failure::bad_request("invalid continue token: continue key is not valid");
         let json = URL_SAFE_NO_PAD.decode(token).map_err(|_| malformed())?;
         let value: Value = serde_json::from_slice(&json).map_err(|_| malformed())?;
-        let revision = value.get("rv").and_then(Value::as_u64);
+        let revision = value.get("rv").and_then(Value::as_i64);
         let start = value
             .get("start")
             .and_then(Value::as_str)
@@ -211,17 +233,19 @@ impl Token {
         };
         let (namespace, name) = start.split_once('/').unwrap_or(("", start));
         Ok(Some(Self {
-            revision,
+            // A negative version stands for any.
+            revision: u64::try_from(revision).ok(),
             start: Key::new(namespace, name),
         }))
     }
 
-    fn encode(revision: u64, last: &Key) -> String {
+    fn encode(revision: Option<u64>, last: &Key) -> String {
         let start = if last.namespace.is_empty() {
             format!("{}\0", last.name)
         } else {
             format!("{}/{}\0", last.namespace, last.name)
         };
+        let revision = revision.map_or(json!(-1), |revision| json!(revision));
         let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start});
         URL_SAFE_NO_PAD.encode(token.to_string())
     }
@@ -271,6 +295,13 @@ fn watch_errors(query: &Query) -> Vec<FieldError> {
     const MATCH: &str = "resourceVersionMatch";
     let mut errors = Vec::new();
     let wanted = query.version_match.as_str();
+    // Without a version, a watch begins with a list, which is no older than any and has no pages.
+    if !query.continue_token.is_empty() {
+        errors.push(FieldError::forbidden(
+            MATCH,
+            "resourceVersionMatch is forbidden when continue is provided",
+        ));
+    }
     if query.send_initial_events.is_some() && wanted != "NotOlderThan" {
         errors.push(FieldError::forbidden(
             MATCH,
@@ -291,17 +322,14 @@ fn watch_errors(query: &Query) -> Vec<FieldError> {
     errors
 }
 
-fn refuse_options(errors: &[FieldError]) -> Result<(), Failure> {
-    if errors.is_empty() {
-        return Ok(());
+/// Events are watched in etcd, everything else in a cache in front of it, and the two say in
+/// different words that the past is gone.
+fn watch_expired(kind: &Kind, from: u64, oldest: u64) -> String {
+    match kind.table {
+        kinds::EVENTS => "The resourceVersion for the provided watch is too old.".into(),
+        _ => format!("too old resource version: {from} ({oldest})"),
     }
-    Err(Failure::invalid_as(
-        "meta.k8s.io",
-        "ListOptions",
-        "",
-        errors,
-    ))
 }
 
-const CONTINUE_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.";
-const WATCH_EXPIRED: &str = "The resourceVersion for the provided watch is too old.";
+const CONTINUE_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+const LIST_EXPIRED: &str = "The resourceVersion for the provided list is too old.";

@@ -9,7 +9,7 @@ use crate::field::FieldError;
 use crate::kinds::{self, Feature, KINDS, Kind, Rules};
 use crate::node::restriction::Operation;
 use crate::object::{as_map_mut, at, map_mut, metadata_mut, text};
-use crate::request::{DryRun, Part, Query, Target};
+use crate::request::{DryRun, Part, Query, Target, go_parse_error};
 use crate::server::ApiServer;
 use crate::status::Failure;
 use crate::store::{Expect, Key, Stored};
@@ -25,8 +25,9 @@ impl ApiServer {
         mut object: Value,
     ) -> Result<Arc<Stored>, Failure> {
         let kind = target.kind;
+        query.check_write("CreateOptions")?;
         set_namespace(target, &mut object)?;
-        if at(&object, &["metadata", "resourceVersion"]).is_some() {
+        if !matches!(text(&object, &["metadata", "resourceVersion"]), "" | "0") {
             return Err(Failure::new(
                 500,
                 "",
@@ -90,35 +91,35 @@ impl ApiServer {
         query: &Query,
         object: &Value,
     ) -> Result<(StatusCode, Arc<Stored>), Failure> {
+        query.check_write("UpdateOptions")?;
         let name = text(object, &["metadata", "name"]);
-        if !name.is_empty() && name != target.name {
+        if name.is_empty() {
+            return Err(Failure::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                target.name
+            )));
+        }
+        if name != target.name {
             return Err(Failure::bad_request(format!(
                 "the name of the object ({name}) does not match the name on the URL ({})",
                 target.name
             )));
         }
-        let namespace = text(object, &["metadata", "namespace"]);
-        if !namespace.is_empty() && namespace != target.namespace {
-            return Err(Failure::bad_request(format!(
-                "the namespace of the object ({namespace}) does not match the namespace on the request ({})",
-                target.namespace
-            )));
-        }
+        check_same_namespace(target, object)?;
         let exists = self
             .inner
             .store
             .get(target.kind, &super::key(target))
             .is_some();
         if !exists && target.part == Part::Main && target.kind.has(Feature::CreateOnUpdate) {
+            check_uid(target, object, "")?;
             let mut object = object.clone();
-            let metadata = metadata_mut(&mut object);
-            metadata.insert("name".into(), target.name.clone().into());
-            metadata.remove("resourceVersion");
+            metadata_mut(&mut object).remove("resourceVersion");
             let created = self.create(user, target, query, object)?;
             return Ok((StatusCode::CREATED, created));
         }
         let replaced = self.update(user, target, query, |old| {
-            check_uid(target, object, old)?;
+            check_uid(target, object, text(&old.value, &["metadata", "uid"]))?;
             Ok(object.clone())
         })?;
         Ok((StatusCode::OK, replaced))
@@ -153,9 +154,12 @@ impl ApiServer {
                 return Ok(self.inner.store.unstored(kind, super::key(target), object));
             }
             let stored = if is_finished(&object) {
-                self.inner
-                    .store
-                    .remove(kind, &old.key, object, old.revision)
+                // What lets an object go is not stored: it goes in its last state.
+                let store = &self.inner.store;
+                let last = old.value.clone();
+                store
+                    .remove(kind, &old.key, last, old.revision)
+                    .map(|_| store.as_of(kind, old.key.clone(), object, old.revision))
             } else {
                 self.inner.store.put(
                     kind,
@@ -166,6 +170,7 @@ impl ApiServer {
             };
             // Someone else was faster: look again. A PUT that named a version fails there.
             if let Ok(stored) = stored {
+                self.finish_namespace(kind, &target.namespace);
                 return Ok(stored);
             }
         }
@@ -207,13 +212,7 @@ impl ApiServer {
             return Err(Failure::not_found(namespaces, namespace));
         };
         if at(&found.value, &["metadata", "deletionTimestamp"]).is_some() {
-            return Err(Failure::forbidden(
-                target.kind,
-                name,
-                &format!(
-                    "unable to create new content in namespace {namespace} because it is being terminated"
-                ),
-            ));
+            return Err(Failure::namespace_terminating(target.kind, name, namespace));
         }
         Ok(())
     }
@@ -266,14 +265,46 @@ impl ApiServer {
 
 /// The namespace of a new object is the request's.
 fn set_namespace(target: &Target, object: &mut Value) -> Result<(), Failure> {
+    check_same_namespace(target, object)?;
+    set_place(target, object);
+    Ok(())
+}
+
+/// An object that names a namespace names the request's; one that is in none may name any.
+pub(super) fn check_same_namespace(target: &Target, object: &Value) -> Result<(), Failure> {
     let given = text(object, &["metadata", "namespace"]);
-    if !given.is_empty() && given != target.namespace {
+    if target.kind.is_namespaced() && !given.is_empty() && given != target.namespace {
         return Err(Failure::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    set_place(target, object);
     Ok(())
+}
+
+/// The UID in a PUT is a condition on what it replaces. (In a patch it is a change.)
+fn check_uid(target: &Target, object: &Value, current: &str) -> Result<(), Failure> {
+    let uid = text(object, &["metadata", "uid"]);
+    if uid.is_empty() || uid == current {
+        return Ok(());
+    }
+    let kind = target.kind;
+    let place = match kind.plural {
+        "nodes" => "minions",
+        "services" => "services/specs",
+        plural => plural,
+    };
+    let namespace = match target.namespace.as_str() {
+        "" => String::new(),
+        namespace => format!("{namespace}/"),
+    };
+    Err(Failure::conflict(
+        kind,
+        &target.name,
+        &format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{place}/{namespace}{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {current}",
+            target.name
+        ),
+    ))
 }
 
 /// Puts name and namespace of the request into an object that may leave them out.
@@ -286,35 +317,12 @@ fn set_place(target: &Target, object: &mut Value) {
     let map = as_map_mut(object);
     map.insert("kind".into(), target.kind.kind.into());
     map.insert("apiVersion".into(), target.kind.api_version().into());
+    let metadata = metadata_mut(object);
     if target.kind.is_namespaced() {
-        metadata_mut(object).insert("namespace".into(), target.namespace.clone().into());
-    }
-}
-
-/// The UID in a PUT is a condition on what it replaces. (In a patch it is a change.)
-fn check_uid(target: &Target, new: &Value, old: &Stored) -> Result<(), Failure> {
-    let uid = text(new, &["metadata", "uid"]);
-    let current = text(&old.value, &["metadata", "uid"]);
-    if uid.is_empty() || uid == current {
-        return Ok(());
-    }
-    let prefix = match target.kind.plural {
-        "nodes" => "minions",
-        "services" => "services/specs",
-        plural => plural,
-    };
-    let place = if target.namespace.is_empty() {
-        target.name.clone()
+        metadata.insert("namespace".into(), target.namespace.clone().into());
     } else {
-        format!("{}/{}", target.namespace, target.name)
-    };
-    Err(Failure::conflict(
-        target.kind,
-        &target.name,
-        &format!(
-            "StorageError: invalid object, Code: 4, Key: /registry/{prefix}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {current}"
-        ),
-    ))
+        metadata.remove("namespace");
+    }
 }
 
 /// A resource version in the object is a condition on what it replaces.
@@ -332,6 +340,9 @@ fn check_version(target: &Target, new: &Value, old: &Stored) -> Result<(), Failu
                 "must be specified for an update",
             )],
         )),
+        version if version.parse::<u64>().is_err() => {
+            Err(Failure::new(500, "", go_parse_error("Uint", version)))
+        }
         version if version == old.revision.to_string() => Ok(()),
         _ => Err(Failure::modified(kind, &target.name)),
     }
