@@ -11,6 +11,7 @@
 mod bundles;
 mod cluster;
 mod faults;
+mod forged;
 mod hostile;
 mod issuing;
 mod pools;
