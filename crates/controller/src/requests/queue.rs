@@ -245,6 +245,7 @@ impl Queue {
             state: State::Queued,
             generation: 0,
             failures: 0,
+            refusals: 0,
             read_again: false,
             pool: 0,
             over: false,

@@ -117,6 +117,28 @@ async fn a_signer_that_may_not_sign_goes_on_trying_slowly_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_api_server_that_forbids_while_it_starts_holds_nobody_up() {
+    let cluster = Cluster::ready().await;
+    let away = Effect::error(503, "ServiceUnavailable", "not now");
+    let away = cluster.trouble_writing(Occurrence::Next(20), away);
+    let pod = cluster.pod("shop", "web").await;
+    let asked = cluster.ask(&pod, SPIFFE).await;
+    while away.hits() < 20 {
+        cluster.pass(1).await;
+    }
+    // Until it has read its roles, which takes it a second or two.
+    let starting = Effect::error(403, "Forbidden", "cannot update resource");
+    let starting = cluster.trouble_writing(Occurrence::Next(2), starting);
+    while starting.hits() < 2 {
+        cluster.pass(1).await;
+    }
+    cluster.pass(5).await;
+    assert!(cluster.is_issued(&asked).await);
+    assert_eq!(cluster.told("Forbidden").await, 0);
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_deleted_while_it_is_answered_is_forgotten() {
     let cluster = Cluster::ready().await;
     cluster.trouble_writing(Occurrence::Next(1), Effect::delay(Duration::from_secs(2)));

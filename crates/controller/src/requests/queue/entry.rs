@@ -16,6 +16,9 @@ pub(super) struct Tracked {
     // Of the state; a timer of an older state is void.
     pub(super) generation: u64,
     pub(super) failures: u32,
+    // Counted apart: after a minute without a server, one that forbids for a moment is no reason
+    // to hold back for long.
+    pub(super) refusals: u32,
     // At v1beta1, which says no more the second time.
     pub(super) read_again: bool,
     // The pool it was last decided on, counted by its signer.

@@ -22,7 +22,8 @@ use crate::reasons::{API_VERSION_NOT_SERVED, CONFLICT, NOT_FOUND};
 pub(crate) struct Patience {
     /// After a failure that may pass.
     pub(crate) retry: Backoff,
-    /// After a refusal that somebody must change.
+    /// After a refusal that somebody must change, or that passes: an API server that has just
+    /// started forbids everything until it has read its roles.
     pub(crate) refused: Backoff,
     /// For the version that beat ours.
     pub(crate) conflict: Backoff,
@@ -35,7 +36,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             retry: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
-            refused: Backoff::new(Duration::from_secs(60), Duration::from_secs(300)),
+            refused: Backoff::new(Duration::from_secs(1), Duration::from_secs(300)),
             conflict: Backoff::new(Duration::from_secs(10), Duration::from_secs(60)),
             announce_after: Duration::from_secs(10),
         }
@@ -94,7 +95,7 @@ pub(crate) enum RetryWhen {
     Soon,
     /// After this long at least.
     After(Duration),
-    /// Slowly: somebody must change something first, so an Event says so.
+    /// Soon, and then ever more slowly: somebody must change something first.
     Refused,
     /// With the next pool.
     OnPool,
@@ -287,8 +288,12 @@ impl Queue {
         let Some(entry) = self.tracked.get_mut(uid) else {
             return;
         };
-        entry.failures = entry.failures.saturating_add(1);
-        let failures = entry.failures;
+        let failures = match when {
+            RetryWhen::Refused => &mut entry.refusals,
+            RetryWhen::After(_) | RetryWhen::OnPool | RetryWhen::Soon => &mut entry.failures,
+        };
+        *failures = failures.saturating_add(1);
+        let failures = *failures;
         let Pending { reason, cure, .. } = pending;
         tracing::warn!(
             namespace = entry.request.namespace,
@@ -305,10 +310,8 @@ impl Queue {
             _ => self.patience.retry,
         };
         let mut after = backoff.delay(failures, &self.jitter);
-        match when {
-            RetryWhen::After(least) => after = after.max(least),
-            RetryWhen::Refused => self.announce(uid, reason),
-            RetryWhen::OnPool | RetryWhen::Soon => {}
+        if let RetryWhen::After(least) = when {
+            after = after.max(least);
         }
         // The watch explains the others in a moment.
         if cure != Cure::Version {
