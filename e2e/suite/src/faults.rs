@@ -68,12 +68,13 @@ pub(crate) fn steps() -> Vec<Step> {
             Box::pin(etcd_paused(context))
         }),
         from_1_36("upgrade-to-1.37", |context| {
-            Box::pin(async move { upgraded(context.cluster).await })
+            Box::pin(async move { upgraded(&context.cluster).await })
         }),
         from_1_36("upgrade-to-1.37-without-v1beta1", |context| {
             Box::pin(async move {
                 let cluster = Cluster::start(&context.options().stock()).await?;
-                let outcome = upgraded(Arc::new(cluster)).await?;
+                let outcome = upgraded(&cluster).await?;
+                cluster.remove().await?;
                 Ok(outcome)
             })
         }),
@@ -82,7 +83,7 @@ pub(crate) fn steps() -> Vec<Step> {
 
 /// Requests are deleted while they are answered.
 async fn requests_deleted(context: Context) -> Result<Outcome> {
-    let scene = Scene::open(context.cluster).await?;
+    let scene = Scene::open(&context.cluster).await?;
     let burst = scene.burst(Meddling::Delete);
     let outcome = burst.clone().start().end(&burst).await?;
     let late = scene.refused_writes().await?;
@@ -92,7 +93,7 @@ async fn requests_deleted(context: Context) -> Result<Outcome> {
 
 /// Somebody else changes requests while they are answered.
 async fn requests_changed(context: Context) -> Result<Outcome> {
-    let scene = Scene::open(context.cluster).await?;
+    let scene = Scene::open(&context.cluster).await?;
     let burst = Burst {
         // Each is changed five times.
         count: BURST / 5,
@@ -106,7 +107,7 @@ async fn requests_changed(context: Context) -> Result<Outcome> {
 
 /// The program is killed and started again, twice.
 async fn program_killed(context: Context) -> Result<Outcome> {
-    let mut scene = Scene::open(context.cluster).await?;
+    let mut scene = Scene::open(&context.cluster).await?;
     let burst = scene.burst(Meddling::None);
     let mut running = burst.clone().start();
     for issued in [BURST / 5, BURST / 2] {
@@ -121,7 +122,7 @@ async fn program_killed(context: Context) -> Result<Outcome> {
 
 /// The API server is killed and started again.
 async fn apiserver_killed(context: Context) -> Result<Outcome> {
-    let scene = Scene::open(Arc::clone(&context.cluster)).await?;
+    let scene = Scene::open(&context.cluster).await?;
     let burst = scene.burst(Meddling::None);
     let mut running = burst.clone().start();
     running.issued(BURST / 5).await?;
@@ -136,7 +137,7 @@ async fn apiserver_killed(context: Context) -> Result<Outcome> {
 /// every watch is gone.
 async fn watch_compacted(context: Context) -> Result<Outcome> {
     let Context { cluster, .. } = &context;
-    let scene = Scene::open(Arc::clone(cluster)).await?;
+    let scene = Scene::open(cluster).await?;
     let burst = scene.burst(Meddling::None);
     scene.signal(Signal::STOP)?;
     let mut running = burst.clone().start();
@@ -159,7 +160,7 @@ async fn watch_compacted(context: Context) -> Result<Outcome> {
 
 /// etcd stands still for half a minute.
 async fn etcd_paused(context: Context) -> Result<Outcome> {
-    let scene = Scene::open(Arc::clone(&context.cluster)).await?;
+    let scene = Scene::open(&context.cluster).await?;
     let burst = scene.burst(Meddling::None);
     let mut running = burst.clone().start();
     running.issued(BURST / 5).await?;
@@ -173,8 +174,8 @@ async fn etcd_paused(context: Context) -> Result<Outcome> {
 
 /// The API server becomes one of another release, which serves v1, and v1beta1 or not. Nodes and
 /// the program find that out.
-async fn upgraded(cluster: Arc<Cluster>) -> Result<Outcome> {
-    let scene = Scene::open(Arc::clone(&cluster)).await?;
+async fn upgraded(cluster: &Cluster) -> Result<Outcome> {
+    let mut scene = Scene::open(cluster).await?;
     scene.speaks(ApiVersion::V1beta1).await?;
     let burst = Burst {
         apis: vec![ApiVersion::V1beta1, ApiVersion::V1],
@@ -193,7 +194,11 @@ async fn upgraded(cluster: Arc<Cluster>) -> Result<Outcome> {
         ..scene.burst(Meddling::None)
     };
     outcome.issued += after.clone().start().end(&after).await?.issued;
-    scene.close(outcome).await
+    scene.rest().await?;
+    scene.program.stop().await?;
+    // Of the stage only its folder is left when the cluster ends, as it does now.
+    std::fs::remove_dir_all(&scene.stage.folder)?;
+    Ok(Outcome::of(format!("{} issued", outcome.issued)))
 }
 
 /// A stage with the program, and a namespace of pods.
@@ -208,8 +213,8 @@ struct Scene {
 }
 
 impl Scene {
-    async fn open(cluster: Arc<Cluster>) -> Result<Self> {
-        Self::with(&cluster, 1, &[]).await
+    async fn open(cluster: &Cluster) -> Result<Self> {
+        Self::with(cluster, 1, &[]).await
     }
 
     /// With so many namespaces, and pods that mount projections of further signers too.
@@ -335,9 +340,8 @@ impl Scene {
         }
     }
 
-    /// What it came to, once the program, which has survived, holds no request any more and ends
-    /// as it should.
-    async fn close(mut self, outcome: burst::Outcome) -> Result<Outcome> {
+    /// Waits until the program, which has survived, holds no request any more.
+    async fn rest(&mut self) -> Result<()> {
         self.program.runs()?;
         self.counted(
             "all is answered, and the program still waits".to_owned(),
@@ -347,6 +351,12 @@ impl Scene {
         let metrics = self.program.metrics().await?;
         let denied = metrics.sum("podcert_requests_total", &[("outcome", "denied")]);
         ensure!(denied < 0.5, "the program denied {denied} requests");
+        Ok(())
+    }
+
+    /// What it came to, once the program is at rest and ends as it should.
+    async fn close(mut self, outcome: burst::Outcome) -> Result<Outcome> {
+        self.rest().await?;
         self.program.stop().await?;
         self.stage.close().await?;
         Ok(Outcome::of(match outcome.deleted {
