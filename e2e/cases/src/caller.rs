@@ -9,6 +9,8 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::Value;
 
+use crate::{Release, Target};
+
 /// Someone who calls the server.
 #[derive(Clone)]
 pub struct Caller {
@@ -259,6 +261,23 @@ impl Answer {
             self.body
         );
         self.body["message"].as_str().unwrap_or_default()
+    }
+
+    /// As [`Answer::invalid`] of an update: before 1.37 each rule of the metadata was applied, and
+    /// told, more than once.
+    #[track_caller]
+    pub fn invalid_update(mut self, target: Target, causes: &[(&str, &str)]) {
+        if target.release < Release::V1_37
+            && let Some(found) = self.body["details"]["causes"].as_array_mut()
+        {
+            let mut seen = Vec::new();
+            found.retain(|cause| {
+                let new = !seen.contains(cause);
+                seen.push(cause.clone());
+                new
+            });
+        }
+        self.invalid(causes);
     }
 
     /// A `422` with exactly these causes, each a field and a message, in any order.

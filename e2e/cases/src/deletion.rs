@@ -251,7 +251,7 @@ async fn no_new_finalizers(world: World) {
     let (path, marked) = held(&world).await;
     let mut more = marked.clone();
     more["metadata"]["finalizers"] = json!(["example.com/hold", "example.com/more"]);
-    world.admin().put(&path, &more).await.invalid(&[(
+    world.admin().put(&path, &more).await.invalid_update(world.target, &[(
         "metadata.finalizers",
         "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/more\"}",
     )]);

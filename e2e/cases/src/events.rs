@@ -234,6 +234,9 @@ async fn immutable(world: World) {
         ("action", "action"),
     ] {
         let answer = admin.patch(&path, "merge", &json!({field: "other"})).await;
-        answer.invalid(&[(cause, "Invalid value: \"other\": field is immutable")]);
+        answer.invalid_update(
+            world.target,
+            &[(cause, "Invalid value: \"other\": field is immutable")],
+        );
     }
 }

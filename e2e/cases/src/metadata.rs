@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Case, World};
+use crate::{Case, Release, World};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -12,10 +12,17 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         Case::new("metadata/annotation-keys-are-qualified-names", annotations),
         Case::new("metadata/annotations-fit-256-kibibytes", annotations_size),
-        Case::new("metadata/owners-are-named-in-full", owners),
+        Case::new("metadata/owners-are-named-in-full", owners)
+            .only(|target| target.release >= Release::V1_37),
+        Case::new(
+            "metadata/owners-are-named-in-full-without-place",
+            owners_before,
+        )
+        .only(|target| target.release < Release::V1_37),
         Case::new("metadata/owners-of-any-group-are-kept", owners_kept),
         Case::new("metadata/one-owner-controls", controllers),
-        Case::new("metadata/events-own-nothing", event_owner),
+        Case::new("metadata/events-own-nothing", event_owner)
+            .only(|target| target.release >= Release::V1_37),
         Case::new("metadata/an-owner-comes-once", duplicate_owner),
         Case::new("metadata/finalizers-are-qualified", finalizers),
         Case::new("metadata/a-generation-is-not-negative", generation),
@@ -215,11 +222,23 @@ async fn updates(world: World) {
     let labels = json!({"labels": {"a b": "c"}});
     let why = invalid("a b", &format!("name part {QUALIFIED}"));
     let answer = admin.put(&path, &map(&labels)).await;
-    answer.invalid(&[("metadata.labels", &why)]);
-    let owners = json!({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]});
-    let answer = admin.put(&path, &map(&owners)).await;
-    answer.invalid(&[(
-        "metadata.ownerReferences[0].uid",
-        "Required value: must not be empty",
-    )]);
+    answer.invalid_update(world.target, &[("metadata.labels", &why)]);
+}
+
+async fn owners_before(world: World) {
+    let empty = "Invalid value: \"\": must not be empty";
+    refused(
+        &world,
+        &json!({"ownerReferences": [{}]}),
+        &[
+            (
+                "metadata.ownerReferences.apiVersion",
+                "Invalid value: \"\": version must not be empty",
+            ),
+            ("metadata.ownerReferences.kind", empty),
+            ("metadata.ownerReferences.name", empty),
+            ("metadata.ownerReferences.uid", empty),
+        ],
+    )
+    .await;
 }

@@ -118,15 +118,19 @@ async fn identity(world: World) {
         metadata("name", "b").await.refused(400, "BadRequest"),
         "the name of the object (b) does not match the name on the URL (a)"
     );
-    metadata("uid", "b")
-        .await
-        .invalid(&[("metadata.uid", "Invalid value: \"b\": field is immutable")]);
+    metadata("uid", "b").await.invalid_update(
+        world.target,
+        &[("metadata.uid", "Invalid value: \"b\": field is immutable")],
+    );
     metadata("deletionTimestamp", "2001-01-01T00:00:00Z")
         .await
-        .invalid(&[(
-            "metadata.deletionTimestamp",
-            "Invalid value: \"2001-01-01T00:00:00Z\": field is immutable",
-        )]);
+        .invalid_update(
+            world.target,
+            &[(
+                "metadata.deletionTimestamp",
+                "Invalid value: \"2001-01-01T00:00:00Z\": field is immutable",
+            )],
+        );
     let kept = metadata("creationTimestamp", "2001-01-01T00:00:00Z")
         .await
         .ok();
@@ -160,13 +164,15 @@ async fn kind_removed(world: World) {
 
 async fn checked(world: World) {
     let (path, _) = map(&world).await;
-    let patch =
-        json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "uid": "u"}]}});
+    let patch = json!({"metadata": {"labels": {"/b": "c"}}});
     let answer = world.admin().patch(&path, "merge", &patch).await;
-    answer.invalid(&[(
-        "metadata.ownerReferences[0].name",
-        "Required value: must not be empty",
-    )]);
+    answer.invalid_update(
+        world.target,
+        &[(
+            "metadata.labels",
+            "Invalid value: \"/b\": prefix part must be non-empty",
+        )],
+    );
 }
 
 async fn raw(world: &World, path: &str, body: &str, media: &str) -> Answer {
