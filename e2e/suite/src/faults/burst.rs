@@ -194,7 +194,9 @@ impl Running {
             if enough(&progress) {
                 return Ok(());
             }
-            let moved = |now: &Progress| now.wrong || now.count() != progress.count();
+            let moved = |now: &Progress| {
+                now.wrong || now.complete != progress.complete || now.count() != progress.count()
+            };
             if !matches!(
                 timeout(PATIENCE, self.progress.wait_for(moved)).await,
                 Ok(Ok(_))
