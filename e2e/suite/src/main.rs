@@ -20,7 +20,6 @@ mod faults;
 #[allow(dead_code, reason = "the steps that use it come one by one")]
 mod figures;
 mod forged;
-#[allow(dead_code, reason = "the checks that use it come one by one")]
 mod harness;
 mod matrix;
 mod null_signer;

@@ -48,7 +48,9 @@ impl Outcome {
     pub(crate) fn issued(&self) -> Result<&Status> {
         match self {
             Self::Issued(status) => Ok(status),
-            other => Err(anyhow!("not issued: {other:?}")),
+            Self::Denied { reason, message } => Err(anyhow!("denied, {reason}: {message}")),
+            Self::Failed { reason, message } => Err(anyhow!("failed, {reason}: {message}")),
+            Self::Gone => Err(anyhow!("deleted before it was answered")),
         }
     }
 
@@ -141,25 +143,6 @@ impl Answers {
             Err(_) => bail!("request {id} is not answered after {patience:?}"),
         }
     }
-
-    /// The answer to a request, if there is one by now.
-    pub(crate) fn look(&self, id: &RequestId) -> Option<Outcome> {
-        lock(&self.state).answered.get(id).cloned()
-    }
-
-    /// All answers by now.
-    pub(crate) fn answered(&self) -> Vec<(RequestId, Outcome)> {
-        let state = lock(&self.state);
-        let pairs = state.answered.iter();
-        pairs
-            .map(|(id, outcome)| (id.clone(), outcome.clone()))
-            .collect()
-    }
-
-    /// How many requests have no answer yet.
-    pub(crate) fn pending(&self) -> usize {
-        lock(&self.state).pending.len()
-    }
 }
 
 impl State {
@@ -191,9 +174,7 @@ impl Drop for Answers {
 
 impl fmt::Debug for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answers")
-            .field("pending", &self.pending())
-            .finish_non_exhaustive()
+        f.debug_struct("Answers").finish_non_exhaustive()
     }
 }
 

@@ -74,7 +74,7 @@ pub(crate) struct Status {
 
 /// A workload's key. Nothing forbids to use one for many requests, and RSA is slow to make.
 pub(crate) struct WorkloadKey {
-    pub(crate) kind: KeyType,
+    kind: KeyType,
     pub(crate) public: PublicKey,
     pair: rcgen::KeyPair,
     csr: String,
@@ -100,10 +100,7 @@ pub(crate) struct RequestId {
 #[derive(Clone, Debug)]
 pub(crate) struct Answered {
     pub(crate) ask: Ask,
-    pub(crate) id: RequestId,
     pub(crate) outcome: Outcome,
-    /// From before the request was made until the watch showed the answer.
-    pub(crate) took: Duration,
 }
 
 /// What makes requests for the pods of a node.
@@ -296,15 +293,9 @@ impl Kubelet {
     ) -> Result<Vec<Answered>> {
         stream::iter(asks)
             .map(|ask| async move {
-                let started = Instant::now();
                 let id = self.ask(&ask).await?;
                 let outcome = answers.of(&id, PATIENCE).await?;
-                Ok(Answered {
-                    ask,
-                    id,
-                    outcome,
-                    took: started.elapsed(),
-                })
+                Ok(Answered { ask, outcome })
             })
             .buffer_unordered(at_once)
             .try_collect()

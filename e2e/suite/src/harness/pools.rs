@@ -34,8 +34,6 @@ pub(crate) struct CaPool {
     pub(crate) kind: CaKind,
     /// The root.
     pub(crate) root: Certificate,
-    /// The intermediate, if one signs.
-    pub(crate) intermediate: Option<Certificate>,
     json: Arc<str>,
 }
 
@@ -93,7 +91,7 @@ impl CaPool {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub(crate) fn new(kind: CaKind) -> Result<Self> {
+    fn new(kind: CaKind) -> Result<Self> {
         let root_key = PrivateKey::generate(kind.key)?;
         let root = ca::new_root(&root_key, &spec("Root", &root_key)?)?;
         let (key, intermediate) = if kind.intermediate {
@@ -115,7 +113,6 @@ impl CaPool {
         Ok(Self {
             kind,
             root,
-            intermediate,
             json: json.to_string().into(),
         })
     }

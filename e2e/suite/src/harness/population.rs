@@ -174,14 +174,13 @@ impl Stage {
             .iter()
             .enumerate()
             .map(|(number, source)| {
-                let mut projection = json!({
+                let annotations = (!source.annotations.is_empty()).then_some(&source.annotations);
+                let projection = json!({
                     "signerName": source.signer,
                     "keyType": source.key_type,
                     "credentialBundlePath": "bundle.pem",
+                    "userAnnotations": annotations,
                 });
-                if !source.annotations.is_empty() {
-                    projection["userAnnotations"] = json!(source.annotations);
-                }
                 json!({
                     "name": format!("certificate-{number}"),
                     "projected": {"sources": [{"podCertificate": projection}]},

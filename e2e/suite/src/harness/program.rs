@@ -30,10 +30,6 @@ pub(crate) struct Setup {
     pub(crate) service_dns: Option<SignerSetup>,
     /// The signer spiffe, if enabled; its trust domain is [`Setup::TRUST_DOMAIN`].
     pub(crate) spiffe: Option<SignerSetup>,
-    /// Further flags.
-    pub(crate) flags: Vec<String>,
-    /// Further variables of its environment.
-    pub(crate) environment: Vec<(String, String)>,
 }
 
 /// A signer of the program.
@@ -77,8 +73,6 @@ impl Setup {
             log: stage.folder.join("controller.log"),
             service_dns: signer("service-dns"),
             spiffe: signer("spiffe"),
-            flags: Vec::new(),
-            environment: Vec::new(),
         })
     }
 
@@ -102,7 +96,6 @@ impl Setup {
         if self.spiffe.is_some() {
             arguments.push(format!("--spiffe-trust-domain={}", Self::TRUST_DOMAIN));
         }
-        arguments.extend(self.flags.iter().cloned());
         arguments
     }
 }
@@ -134,7 +127,6 @@ impl Program {
             .args(["--pdeathsig", "KILL", "--"])
             .arg(&setup.program)
             .args(setup.arguments())
-            .envs(setup.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

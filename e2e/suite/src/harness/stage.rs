@@ -129,7 +129,7 @@ impl Stage {
     }
 
     /// The label by which the stage finds its own again.
-    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+    fn labels(&self) -> BTreeMap<String, String> {
         BTreeMap::from([(LABEL.to_owned(), self.name.clone())])
     }
 
@@ -211,11 +211,6 @@ impl Stage {
         Ok(path)
     }
 
-    /// The user that [`Self::controller_kubeconfig`] speaks for.
-    pub(crate) fn controller_user(&self) -> User {
-        User::service_account(&self.scoped("controller"), CONTROLLER)
-    }
-
     /// What meshtool's manifests give its controller. No patch anywhere.
     fn meshtool_rules(&self) -> Value {
         json!([
@@ -252,7 +247,7 @@ impl Stage {
                 .header("content-type", "application/json")
                 .body(review.to_string().into_bytes())?;
             let answer: Value = self.admin.request(request).await?;
-            if answer["status"]["allowed"] == true {
+            if answer.pointer("/status/allowed") == Some(&Value::Bool(true)) {
                 return Ok(());
             }
             sleep(Duration::from_millis(20)).await;
