@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,7 +50,11 @@ impl Stage {
                 .await?;
         let name = format!("{label}-{:x}", now().as_millisecond());
         let folder = std::env::temp_dir().join(format!("podcert-e2e-{name}"));
-        fs::create_dir(&folder).with_context(|| format!("folder {}", folder.display()))?;
+        // A token and CA keys will lie there.
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| format!("folder {}", folder.display()))?;
         Ok(Arc::new(Self {
             target,
             name,
