@@ -3,6 +3,7 @@
 //! The program is the real one; Go and what it builds are stand-ins: shell scripts that say what a
 //! test wants and then sleep for a number of seconds that no other test uses, by which they are
 //! found among all processes.
+#![allow(clippy::unwrap_used, reason = "a panic in a test is its report")]
 
 use std::fs;
 use std::io::Read as _;

@@ -265,17 +265,12 @@ impl Requests {
         std::thread::Builder::new()
             .name("input".to_owned())
             .spawn(move || {
-                for line in std::io::stdin().lock().lines() {
-                    match line.as_deref() {
-                        Ok(KEEP) => {
-                            let _ = says.send(Input::Keep);
-                            // From here on `up` may go.
-                            return;
-                        }
-                        _ => break,
-                    }
-                }
-                let _ = says.send(Input::Closed);
+                // One line or none: after it `up` may go.
+                let said = match std::io::stdin().lock().lines().next() {
+                    Some(Ok(line)) if line == KEEP => Input::Keep,
+                    _ => Input::Closed,
+                };
+                let _ = says.send(said);
             })?;
         Ok(Self {
             input,
