@@ -765,11 +765,11 @@ async fn selected(world: World) {
     let name = format!("{prefix}x");
     assert_eq!(
         list(format!("spec.signerName%3D{signer}")).await,
-        [name.clone()]
+        std::slice::from_ref(&name)
     );
     assert_eq!(
         list(format!("metadata.name%3D{name}")).await,
-        [name.clone()]
+        std::slice::from_ref(&name)
     );
     let unlinked = list("spec.signerName%3D".into()).await;
     assert!(unlinked.contains(&world.namespace), "{unlinked:?}");
