@@ -224,8 +224,8 @@ const MASTERS: &str = "system:masters";
 mod tests {
     use super::*;
 
-    fn read(method: Method, path: &str, query: &str) -> String {
-        let asked = Asked::read(&method, path, query);
+    fn read(method: &Method, path: &str, query: &str) -> String {
+        let asked = Asked::read(method, path, query);
         let a = asked.attributes();
         if !a.path.is_empty() {
             return format!("{} {}", a.verb, a.path);
@@ -285,7 +285,7 @@ mod tests {
                 "patch things.io|things/status ns=a name=x",
             ),
         ] {
-            assert_eq!(read(method, path, query), expected, "{path}?{query}");
+            assert_eq!(read(&method, path, query), expected, "{path}?{query}");
         }
     }
 
