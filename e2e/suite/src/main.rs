@@ -1,4 +1,8 @@
 //! podcert against real Kubernetes API servers. `cargo xtask e2e` builds and starts it.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "JSON answers null for what it lacks"
+)]
 
 use std::ffi::OsString;
 use std::path::PathBuf;
