@@ -51,7 +51,7 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
         .with(
             "e2e_issued_per_second_vs_null_signer",
             share,
-            Goal::AtLeast(0.95),
+            Goal::AtLeastWhenQuiet(0.95),
         )
         .with("e2e_issued_per_second", podcert, Goal::Shown)
         .with("e2e_issued_per_second_null_signer", null, Goal::Shown))
