@@ -132,7 +132,8 @@ fn a_killed_up_takes_everything_along() {
 fn an_interrupted_up_takes_everything_along() {
     let machine = Machine::new("go1.99.0", SLEEP);
     let mut up = machine.up();
-    signal(i32::try_from(up.id()).unwrap(), Signal::INT);
+    // As Ctrl-C does; SIGINT itself is ignored by what a script starts in the background.
+    signal(i32::try_from(up.id()).unwrap(), Signal::TERM);
     assert!(!up.wait().unwrap().success());
     machine.until_nothing_is_left();
     until("the folder is gone", || !machine.cluster().exists());
