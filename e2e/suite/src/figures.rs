@@ -227,10 +227,12 @@ impl Load {
 
     async fn issue(&self, node: &Client, admin: &Client) -> Result<Duration> {
         let path = format!("{}?watch=true&timeoutSeconds=600", self.path);
-        let events = admin
-            .request_events::<Asked>(Request::get(path).body(Vec::new())?)
-            .await?;
-        let mut events = std::pin::pin!(events);
+        let watch = async || {
+            let request = Request::get(&path).body(Vec::new())?;
+            let events = admin.request_events::<Asked>(request).await?;
+            anyhow::Ok(events.boxed())
+        };
+        let mut events = watch().await?;
         let mut creations = FuturesUnordered::new();
         let mut open = HashSet::new();
         let mut requests = self.requests.iter().cycle();
@@ -254,10 +256,18 @@ impl Load {
                     created?;
                     continue;
                 }
-                event = events.next() => event.context("the watch ended")??,
+                event = events.next() => event,
             };
             let asked = match event {
-                WatchEvent::Modified(asked) => asked,
+                // A server may end a watch at any time. The next begins with what there is.
+                Some(Err(_)) | None => {
+                    events = watch().await?;
+                    continue;
+                }
+                Some(Ok(event)) => event,
+            };
+            let asked = match asked {
+                WatchEvent::Added(asked) | WatchEvent::Modified(asked) => asked,
                 WatchEvent::Error(status) => bail!("the watch broke: {}", status.message),
                 _ => continue,
             };

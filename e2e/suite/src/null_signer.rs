@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::WatchEvent;
@@ -44,7 +44,7 @@ pub(crate) struct Args {
 /// Answers until it is killed.
 ///
 /// # Errors
-/// When the watch ends or an answer is refused: then what it would measure is void.
+/// When no watch begins or an answer is refused: then what it would measure is void.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let file = Kubeconfig::read_from(&args.kubeconfig)?;
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
@@ -59,26 +59,30 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         args.api,
         args.signer.replace('/', "%2F"),
     );
-    let events = client
-        .request_events::<Asked>(Request::get(path).body(Vec::new())?)
-        .await
-        .context("the watch does not start")?;
-    let mut events = std::pin::pin!(events);
     let mut answers = FuturesUnordered::new();
     loop {
-        tokio::select! {
-            biased;
-            Some(answered) = answers.next(), if !answers.is_empty() => answered?,
-            event = events.next(), if answers.len() < args.concurrency => {
-                match event.context("the watch ended")?? {
-                    WatchEvent::Added(asked) | WatchEvent::Modified(asked)
+        let events = client
+            .request_events::<Asked>(Request::get(&path).body(Vec::new())?)
+            .await
+            .context("the watch does not start")?;
+        let mut events = std::pin::pin!(events);
+        loop {
+            tokio::select! {
+                biased;
+                Some(answered) = answers.next(), if !answers.is_empty() => answered?,
+                event = events.next(), if answers.len() < args.concurrency => match event {
+                    Some(Ok(WatchEvent::Added(asked) | WatchEvent::Modified(asked)))
                         if asked.status.conditions.is_empty() =>
                     {
                         answers.push(answer(client, &args.api, asked.metadata, &status));
                     }
-                    WatchEvent::Error(status) => bail!("the watch broke: {}", status.message),
-                    _ => {}
-                }
+                    Some(Ok(WatchEvent::Error(status))) => {
+                        bail!("the watch broke: {}", status.message)
+                    }
+                    Some(Ok(_)) => {}
+                    // A server may end a watch at any time. The next begins with what there is.
+                    Some(Err(_)) | None => break,
+                },
             }
         }
     }
@@ -128,7 +132,8 @@ async fn answer(client: &Client, api: &str, metadata: Name, status: &str) -> Res
     let response = client.send(request).await?;
     let code = response.status();
     let body = response.into_body().collect_bytes().await?;
-    if !code.is_success() {
+    // Seen twice, by two watches, and answered already.
+    if !code.is_success() && code != StatusCode::CONFLICT {
         bail!(
             "the answer to {name} was refused: {code}: {}",
             String::from_utf8_lossy(&body)
