@@ -1,13 +1,9 @@
 //! Lists: order, pages, versions, and what is left of them after a compaction.
 
-use std::pin::pin;
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::objects::{config_map, names, samples};
-use crate::{Answer, Caller, Case, World};
+use crate::{Answer, Case, World};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -362,15 +358,14 @@ async fn contradictions(world: World) {
 
 async fn future(world: World) {
     let admin = world.admin();
-    let objects = fill(&world, 1).await;
-    let path = &objects;
+    let path = fill(&world, 1).await;
     for path in [
         format!("{path}?resourceVersion=1000000000"),
         format!("{path}?resourceVersion=1000000000&resourceVersionMatch=NotOlderThan"),
         format!("{path}?resourceVersion=1000000000&resourceVersionMatch=Exact"),
         format!("{path}/m0?resourceVersion=1000000000"),
     ] {
-        let answer = get_while_others_write(&admin, &path, &objects).await;
+        let answer = admin.get(&path).await;
         let message = answer.refused(504, "Timeout");
         let start = "Timeout: Too large resource version: 1000000000, current: ";
         assert!(message.starts_with(start), "{message}");
@@ -390,22 +385,6 @@ async fn future(world: World) {
         .get(&format!("{path}/m0?resourceVersion=0"))
         .await
         .ok();
-}
-
-/// A read that waits for a version to come. A real server on which nothing else happens sometimes
-/// forgets to wake it when its three seconds are over; the next change of the kind does.
-async fn get_while_others_write(admin: &Caller, path: &str, objects: &str) -> Answer {
-    let mut read = pin!(admin.get(path));
-    let mut number = 0;
-    loop {
-        if let Ok(answer) = timeout(Duration::from_secs(5), &mut read).await {
-            return answer;
-        }
-        let other = json!({"metadata": {"generateName": "other-"}});
-        admin.post(objects, &other).await.created();
-        number += 1;
-        assert!(number < 12, "GET {path} has no end");
-    }
 }
 
 /// Events have no watch cache in real servers: what etcd forgets is gone for them at once.
