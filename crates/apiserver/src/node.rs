@@ -10,7 +10,7 @@ pub(crate) mod restriction;
 use serde_json::{Value, json};
 
 use crate::kinds::{self, KINDS};
-use crate::object::{at, text};
+use crate::object::{at, list, text};
 use crate::rbac;
 use crate::selectors::Selection;
 use crate::store::{Key, Store};
@@ -259,14 +259,6 @@ fn refers(value: &Value, name: &str, fields: &[&str]) -> bool {
         Value::Array(list) => list.iter().any(|inner| refers(inner, name, fields)),
         _ => false,
     }
-}
-
-fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
-    value
-        .get(field)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
 }
 
 fn find(store: &Store, row: usize, namespace: &str, name: &str) -> Option<Value> {

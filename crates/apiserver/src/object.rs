@@ -12,6 +12,12 @@ pub(crate) fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(value, |value, key| value.get(key))
 }
 
+/// The items of the array under a key; none if it is absent or of another type.
+pub(crate) fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    let items = value.get(key).and_then(Value::as_array);
+    items.into_iter().flatten()
+}
+
 /// An object's `metadata`, made if it is absent or of another type.
 pub(crate) fn metadata_mut(value: &mut Value) -> &mut Map<String, Value> {
     map_mut(value, "metadata")

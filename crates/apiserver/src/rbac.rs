@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::kinds::{self, KINDS, Kind};
-use crate::object::text;
+use crate::object::{list, text};
 use crate::selectors::Selection;
 use crate::store::{Key, Store, Stored};
 use crate::user::{Attributes, User};
@@ -197,14 +197,6 @@ fn role(store: &Store, binding: &Stored) -> Result<Arc<Stored>, String> {
     kind_of(kind)
         .and_then(|kind| store.get(kind, &Key::new(namespace, name)))
         .ok_or_else(|| format!("{resource}.{GROUP} {name:?} not found"))
-}
-
-fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
-    value
-        .get(field)
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
 }
 
 fn names<'a>(rule: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {

@@ -10,12 +10,12 @@ mod common;
 
 use std::sync::Arc;
 
-use common::certificates::*;
 use common::*;
 use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use podcert_apiserver::{Attributes, Authorizer, Permission, User};
+use podcert_cases::material::{SIGNER, ca};
 use serde_json::json;
 
 const NAME: &str = "example.com:signer:primary";

@@ -153,6 +153,15 @@ pub fn set_key(world: &World, object: &mut Value, key: &KeyPair, pod_uid: &str) 
     }
 }
 
+/// The request, denied.
+pub fn denied(world: &World, mut object: Value) -> Value {
+    object["status"] = json!({"conditions": [{
+        "type": "Denied", "status": "True", "reason": "Because", "message": "no",
+        "lastTransitionTime": date(world.now()),
+    }]});
+    object
+}
+
 /// A certificate authority.
 #[derive(Debug)]
 pub struct Ca {

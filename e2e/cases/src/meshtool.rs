@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::material::{KeyType, ca, date, key, request};
+use crate::material::{KeyType, ca, denied, key, request};
 use crate::rights::{RBAC, grant_to, granted, marker, owned, role_ref};
 use crate::{Caller, Case, User, World};
 
@@ -81,14 +81,6 @@ async fn ask(world: &World, name: &str, signer: &str) -> Value {
         .post(&world.requests(), &object)
         .await
         .created()
-}
-
-fn denied(world: &World, mut object: Value) -> Value {
-    object["status"] = json!({"conditions": [{
-        "type": "Denied", "status": "True", "reason": "Because", "message": "no",
-        "lastTransitionTime": date(world.now()),
-    }]});
-    object
 }
 
 async fn see(world: World) {

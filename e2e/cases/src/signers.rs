@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::material::{KeyType, SIGNER, ca, date, key, leaf, request};
+use crate::material::{KeyType, SIGNER, ca, date, denied, key, leaf, request};
 use crate::rights::{grant, grant_here, owned, someone};
 use crate::{Answer, Case, User, World};
 
@@ -71,15 +71,6 @@ async fn ask(world: &World, name: &str) -> Value {
         .post(&world.requests(), &object)
         .await
         .created()
-}
-
-/// The request, denied.
-fn denied(world: &World, mut object: Value) -> Value {
-    object["status"] = json!({"conditions": [{
-        "type": "Denied", "status": "True", "reason": "Because", "message": "no",
-        "lastTransitionTime": date(world.now()),
-    }]});
-    object
 }
 
 /// Makes a request and denies it as `user`.

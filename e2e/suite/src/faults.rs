@@ -29,7 +29,7 @@ use crate::harness::{
     Ask, CaKind, CaPool, Metrics, PATIENCE, Plan, Population, Program, Setup, Source, Stage,
     WorkloadKey,
 };
-use crate::real::Real;
+use crate::real::{Real, speaking_for};
 use crate::release;
 use crate::run::{Context, Outcome, Step};
 
@@ -379,12 +379,8 @@ pub(crate) fn request(stage: &Stage, ask: &Ask) -> Value {
 /// A client that calls as `user`, gives up soon, and tries again only what may be repeated.
 pub(crate) async fn connect(kubeconfig: &Path, user: &User) -> Result<Client> {
     let file = Kubeconfig::read_from(kubeconfig)?;
-    let mut config =
-        kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-    if *user != User::admin() {
-        config.auth_info.impersonate = Some(user.name.clone());
-        config.auth_info.impersonate_groups = Some(user.groups.clone());
-    }
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    let config = speaking_for(config, user);
     let options = Options {
         timeout: Duration::from_secs(10),
         ..Options::new(Arc::new(SystemClock))

@@ -15,13 +15,10 @@ use podcert_cases::Release;
 use crate::cluster::progress::Progress;
 
 mod cases;
-#[allow(dead_code, reason = "the steps that use it come one by one")]
 mod cluster;
 mod document;
 mod failures;
-#[allow(dead_code, reason = "the steps that use it come one by one")]
 mod faults;
-#[allow(dead_code, reason = "the steps that use it come one by one")]
 mod figures;
 mod forged;
 mod harness;

@@ -74,13 +74,9 @@ impl Server for Real {
         reason = "the administrator's client was made the same way"
     )]
     fn client(&self, user: &User) -> Client {
-        let mut config = self.config.clone();
+        let mut config = speaking_for(self.config.clone(), user);
         // A case is about the first answer, also where that is a 429, 503 or 504.
         config.default_retry = false;
-        if *user != User::admin() {
-            config.auth_info.impersonate = Some(user.name.clone());
-            config.auth_info.impersonate_groups = Some(user.groups.clone());
-        }
         Client::try_from(config).expect("the configuration makes a client")
     }
 
@@ -95,6 +91,15 @@ impl Server for Real {
             panic!("etcd cannot be compacted: {error:#}");
         }
     }
+}
+
+/// The administrator's configuration, for requests as `user`.
+pub(crate) fn speaking_for(mut config: Config, user: &User) -> Config {
+    if *user != User::admin() {
+        config.auth_info.impersonate = Some(user.name.clone());
+        config.auth_info.impersonate_groups = Some(user.groups.clone());
+    }
+    config
 }
 
 /// What etcd says to whoever wants to compact what is compacted.

@@ -1,8 +1,6 @@
 //! What the tests of this crate share.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
-pub mod certificates;
-
 use std::sync::Arc;
 
 use jiff::Timestamp;

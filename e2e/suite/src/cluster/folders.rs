@@ -24,7 +24,6 @@ pub(crate) struct Folder(PathBuf);
 /// A cluster's folder with the right to use it, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    name: Name,
     folder: Folder,
     locks: PathBuf,
     _lock: Lock,
@@ -35,6 +34,8 @@ pub(crate) struct Claim {
 pub(crate) struct Name(String);
 
 impl Folder {
+    /// A folder that a test made.
+    #[cfg(test)]
     pub(super) fn at(path: PathBuf) -> Self {
         Self(path)
     }
@@ -148,15 +149,10 @@ impl Claim {
             return Ok(None);
         };
         Ok(Some(Self {
-            name: name.clone(),
             folder: Folder::of(name)?,
             locks,
             _lock: lock,
         }))
-    }
-
-    pub(crate) fn name(&self) -> &Name {
-        &self.name
     }
 
     pub(crate) fn folder(&self) -> &Folder {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{Metrics, PATIENCE, Request, now};
+use crate::real::speaking_for;
 
 /// A place on a server.
 ///
@@ -120,12 +121,7 @@ impl Stage {
     /// # Errors
     /// When the configuration makes no client.
     pub(crate) fn client(&self, user: &User) -> Result<Client> {
-        let mut config = self.config.clone();
-        if *user != User::admin() {
-            config.auth_info.impersonate = Some(user.name.clone());
-            config.auth_info.impersonate_groups = Some(user.groups.clone());
-        }
-        Ok(Client::try_from(config)?)
+        Ok(Client::try_from(speaking_for(self.config.clone(), user))?)
     }
 
     /// The name of an object of this stage that lives in no namespace, or of a namespace.
