@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     bundles: Family<OutcomeLabels, Counter>,
     events: Family<OutcomeLabel, Counter>,
     watch_failures: Family<ResourceLabel, Counter>,
+    uids_compared: Family<ResourceLabel, Gauge>,
     versions: Family<VersionLabels, Gauge>,
     read_again: Family<OutcomeLabels, Counter>,
     clock_offset: Gauge<f64, std::sync::atomic::AtomicU64>,
@@ -58,6 +59,7 @@ impl Metrics {
             bundles: Family::default(),
             events: Family::default(),
             watch_failures: Family::default(),
+            uids_compared: Family::default(),
             versions: Family::default(),
             read_again: Family::default(),
             clock_offset: Gauge::default(),
@@ -111,6 +113,11 @@ impl Metrics {
             "podcert_watch_failures",
             "Lists and watches that failed and were begun again",
             self.watch_failures.clone(),
+        );
+        registry.register(
+            "podcert_uids_compared",
+            "1 where UIDs in requests are compared with live objects, 0 where RBAC shows none",
+            self.uids_compared.clone(),
         );
         registry.register(
             "podcert_api_version",
@@ -207,6 +214,16 @@ impl Metrics {
         self.watch_failures
             .get_or_create(&ResourceLabel { resource })
             .inc();
+    }
+
+    /// Whether requests are compared with live objects of `resource` from now on. Returns whether
+    /// that is new.
+    pub(crate) fn uids_compared(&self, resource: &'static str, compared: bool) -> bool {
+        let gauge = self
+            .uids_compared
+            .get_or_create_owned(&ResourceLabel { resource });
+        let compared = i64::from(compared);
+        gauge.set(compared) != compared
     }
 
     /// `resource` is spoken in `version` from now on, and was in `before`.

@@ -7,6 +7,7 @@
 
 mod convert;
 mod execution;
+mod optional;
 mod queue;
 mod reading;
 pub(crate) mod signing;
@@ -15,15 +16,17 @@ mod world;
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt as _};
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::api::Api;
 use kube::runtime::watcher;
 use podcert_issuance::{Policy, Request, SignerName};
 use podcert_resources::event::{Notice, pod_reference, request_reference};
-use podcert_resources::{ApiVersion, Pod, PodCertificateRequest, Service};
+use podcert_resources::{ApiVersion, Identity, Pod, PodCertificateRequest, Service};
 use podcert_runtime::{Check, Clock as _, Health};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::optional::Seen;
 use self::queue::{Announcement, Patience, Queue};
 use crate::{Context, bundles::Ready, versions::Spoken, watching};
 
@@ -91,7 +94,13 @@ pub(crate) async fn answer(
                     Observed::Request(index, Ok(event)) => {
                         queue.observe_request(index, event, Instant::now());
                     }
-                    Observed::Pod(Err(_)) | Observed::Service(Err(_)) | Observed::Request(_, Err(_)) => {}
+                    Observed::Node(Ok(seen)) => queue.observe_node(seen),
+                    Observed::ServiceAccount(Ok(seen)) => queue.observe_service_account(seen),
+                    Observed::Pod(Err(_))
+                    | Observed::Service(Err(_))
+                    | Observed::Node(Err(_))
+                    | Observed::ServiceAccount(Err(_))
+                    | Observed::Request(_, Err(_)) => {}
                 }
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -107,9 +116,11 @@ pub(crate) async fn answer(
 }
 
 enum Observed {
+    Node(optional::Observed<Identity<Node>>),
     Pod(watching::Observed<Pod>),
     Request(usize, watching::Observed<PodCertificateRequest>),
     Service(watching::Observed<Service>),
+    ServiceAccount(optional::Observed<Identity<ServiceAccount>>),
 }
 
 /// The watches of everything a decision needs.
@@ -122,9 +133,14 @@ fn watch_all(
     let jitter = || context.jitter.clone();
     let pods = watching::follow(Api::<Pod>::all(client.clone()), follow_all(), jitter());
     let services = watching::follow(Api::<Service>::all(client.clone()), follow_all(), jitter());
+    let nodes = optional::follow(Api::<Identity<Node>>::all(client.clone()), jitter());
+    let accounts = Api::<Identity<ServiceAccount>>::all(client.clone());
+    let accounts = optional::follow(accounts, jitter());
     let mut events = stream::SelectAll::new();
     events.push(pods.map(Observed::Pod).boxed());
     events.push(services.map(Observed::Service).boxed());
+    events.push(nodes.map(Observed::Node).boxed());
+    events.push(accounts.map(Observed::ServiceAccount).boxed());
     for (index, policy) in policies.iter().enumerate() {
         let selector = format!("spec.signerName={}", policy.signer);
         let requests = context.versions.watch::<PodCertificateRequest>(
@@ -141,7 +157,8 @@ fn watch_all(
     events
 }
 
-/// One readiness check a watch: it passes with the first whole list.
+/// One readiness check a watch: it passes with the first whole list, or once it is sure that what
+/// need not be shown is not.
 ///
 /// A watch that breaks later begins again by itself and does not make the controller unready:
 /// there is no other replica that would see more.
@@ -149,6 +166,8 @@ fn watch_all(
 pub(crate) struct Checks {
     pods: Check,
     services: Check,
+    nodes: Check,
+    service_accounts: Check,
     requests: Vec<Check>,
 }
 
@@ -157,6 +176,8 @@ impl Checks {
         Self {
             pods: health.check("watch of pods"),
             services: health.check("watch of services"),
+            nodes: health.check("watch of nodes"),
+            service_accounts: health.check("watch of service accounts"),
             requests: signers
                 .map(|signer| health.check(format!("watch of requests for {signer}")))
                 .collect(),
@@ -167,6 +188,10 @@ impl Checks {
         match observed {
             Observed::Pod(event) => note(context, "pods", &self.pods, event),
             Observed::Service(event) => note(context, "services", &self.services, event),
+            Observed::Node(seen) => note_optional(context, "nodes", &self.nodes, seen),
+            Observed::ServiceAccount(seen) => {
+                note_optional(context, "serviceaccounts", &self.service_accounts, seen);
+            }
             Observed::Request(index, event) => {
                 if let Some(check) = self.requests.get(*index) {
                     note(context, "podcertificaterequests", check, event);
@@ -185,6 +210,43 @@ fn note<K>(
     match event {
         Ok(watcher::Event::InitDone) => check.pass(),
         Ok(_) => {}
+        Err(why) => {
+            context.metrics.watch_failed(resource);
+            tracing::warn!(resource, why, "a watch begins again");
+            check.fail_unless_passing(why);
+        }
+    }
+}
+
+/// As [`note`], for what RBAC need not show.
+fn note_optional<K>(
+    context: &Context,
+    resource: &'static str,
+    check: &Check,
+    observed: &optional::Observed<K>,
+) {
+    match observed {
+        Ok(Seen::Event(watcher::Event::InitDone)) => {
+            if context.metrics.uids_compared(resource, true) {
+                tracing::info!(
+                    resource,
+                    "their UIDs in requests are compared with live objects"
+                );
+            }
+            check.pass();
+        }
+        Ok(Seen::Event(_)) => {}
+        Ok(Seen::Refused(why)) => {
+            context.metrics.uids_compared(resource, false);
+            tracing::warn!(
+                resource,
+                why,
+                "their UIDs in requests are not compared with live objects, as the rights to list \
+                 and watch {resource} are missing; podcert looks every few minutes whether they \
+                 were granted"
+            );
+            check.pass_saying("not shown, so not compared: the rights list and watch are missing");
+        }
         Err(why) => {
             context.metrics.watch_failed(resource);
             tracing::warn!(resource, why, "a watch begins again");

@@ -38,12 +38,7 @@ pub(crate) fn paced<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let pace = Pace {
-        jitter,
-        failures: 0,
-        last: None,
-    };
-    StreamBackoff::new(watcher(api, config), pace)
+    StreamBackoff::new(watcher(api, config), Pace::new(jitter))
 }
 
 /// What the API server answered, if it answered.
@@ -80,10 +75,20 @@ pub(crate) fn describe(error: &watcher::Error) -> String {
 ///
 /// A list that fails is preceded by an `Init` each time, so an event that came through says
 /// nothing about the next one: only time without a failure ends a row.
-struct Pace {
+pub(crate) struct Pace {
     jitter: Jitter,
     failures: u32,
     last: Option<Instant>,
+}
+
+impl Pace {
+    pub(crate) fn new(jitter: Jitter) -> Self {
+        Self {
+            jitter,
+            failures: 0,
+            last: None,
+        }
+    }
 }
 
 impl Iterator for Pace {
@@ -116,11 +121,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_slow_down_until_there_was_quiet() {
-        let mut pace = Pace {
-            jitter: Jitter::seeded(1),
-            failures: 0,
-            last: None,
-        };
+        let mut pace = Pace::new(Jitter::seeded(1));
         let mut pauses = Vec::new();
         for _ in 0..10 {
             let pause = pace.next().unwrap();

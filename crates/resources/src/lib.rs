@@ -1,7 +1,7 @@
 //! The Kubernetes objects podcert reads and writes, their names, labels and annotations.
 //!
 //! Two habits hold here. What we *watch* is decoded into lean types that keep only the fields a
-//! decision needs ([`PodCertificateRequest`], [`Pod`], [`Service`]): a controller follows every
+//! decision needs ([`PodCertificateRequest`], [`Pod`], [`Service`], [`Identity`]): a controller follows every
 //! pod of a cluster, and sees each certificate it issued come back once more over the watch, so
 //! what is not needed is skipped while it is read and never allocated. What we *write* is a body
 //! of its own ([`StatusUpdate`], events), holding no more than the API server looks at.
@@ -14,6 +14,7 @@ mod meta;
 mod api_version;
 pub mod bundle;
 pub mod event;
+mod identity;
 mod pod;
 mod request;
 mod service;
@@ -22,6 +23,7 @@ mod status;
 mod trust_bundle;
 
 pub use crate::api_version::{ApiVersion, CERTIFICATES_GROUP};
+pub use crate::identity::Identity;
 pub use crate::pod::{Pod, PodCertificateProjection};
 pub use crate::request::{
     ConditionType, MalformedBase64, PodCertificateRequest, PodCertificateRequestSpec,

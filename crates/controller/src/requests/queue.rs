@@ -8,7 +8,7 @@
 //!          cure, timer ┌───────┘  ▼                    conflict │  │ refused, failed    │
 //!                      └────── Waiting ◀──────────────┐         ▼  ▼                    │
 //!                      ▲                              │   Conflicted / Retrying ─▶ Queued
-//!                      └── pod, Services, pool, date  └── status rule broken            │
+//!        pod, node, account, Services, pool, date  └── status rule broken            │
 //!                                                                                       ▼
 //!   a condition or a deletion shown by the watch ends any state ─────────────────▶ (forgotten)
 //! ```
@@ -32,10 +32,11 @@ use std::{
     sync::Arc,
 };
 
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::runtime::watcher::Event;
 use podcert_authority::Authority;
 use podcert_issuance::{Facts as _, Policy, Request, RequestedKey, ServiceFacts};
-use podcert_resources::{Pod, PodCertificateRequest, Service};
+use podcert_resources::{Identity, Pod, PodCertificateRequest, Service};
 use podcert_runtime::Jitter;
 use tokio::time::Instant;
 
@@ -44,6 +45,7 @@ use self::entry::{Cure, State, Tracked};
 use self::timers::Timers;
 use super::{
     convert,
+    optional::Seen,
     world::{Change, Keep, World},
 };
 use crate::{metrics::Metrics, versions::InUse};
@@ -133,6 +135,18 @@ impl Queue {
     /// Takes in what the watch of Services says.
     pub(crate) fn observe_service(&mut self, event: Event<Service>) {
         let change = self.world.observe_service(event);
+        self.wake_by(&change);
+    }
+
+    /// Takes in what the watch of nodes says.
+    pub(crate) fn observe_node(&mut self, seen: Seen<Identity<Node>>) {
+        let change = self.world.observe_node(seen);
+        self.wake_by(&change);
+    }
+
+    /// Takes in what the watch of service accounts says.
+    pub(crate) fn observe_service_account(&mut self, seen: Seen<Identity<ServiceAccount>>) {
+        let change = self.world.observe_service_account(seen);
         self.wake_by(&change);
     }
 
@@ -295,6 +309,12 @@ impl Queue {
     fn wake_by(&mut self, change: &Change) {
         let woken: Vec<Uid> = match change {
             Change::Nothing => return,
+            Change::Node { name } => self.cures.by_node(name),
+            Change::Nodes => self.cures.all_nodes(),
+            Change::ServiceAccount { namespace, name } => {
+                self.cures.by_service_account(namespace, name)
+            }
+            Change::ServiceAccounts => self.cures.all_service_accounts(),
             Change::Pod { namespace, name } => self.cures.by_pod(namespace, name),
             Change::Pods => self.cures.all_pods(),
             Change::Services => self.cures.all_services(),

@@ -1,26 +1,36 @@
-//! Pods and Services in memory, as the watches show them.
+//! Pods and Services in memory, and the UIDs of nodes and service accounts, as the watches show
+//! them.
 //!
 //! The index itself is issuance's ([`FactIndex`]), so that what a decision reads and what its
 //! tests read are the same code. Here it is kept from watch events, one index per kind: a watch
 //! that starts over lists its kind again, and the new list is built beside the old one and takes
 //! its place whole. So a decision never sees half a list, and what vanished while the watch was
 //! broken is gone without being looked for.
+//!
+//! Nodes and service accounts may not be shown at all. Then nothing is known of them, which is
+//! something else than that there are none.
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::runtime::watcher::Event;
 use podcert_issuance::{
-    FactIndex, Facts, Labels, PodFacts, Projection, ServiceFacts, ServiceKind, SignerName,
+    FactIndex, Facts, Labels, ObservedUid, PodFacts, Projection, ServiceFacts, ServiceKind,
+    SignerName,
 };
-use podcert_resources::{Pod, Service};
+use podcert_resources::{Identity, Pod, Service};
 
-/// What the watches say about pods and Services.
+use super::optional::Seen;
+
+/// What the watches say.
 #[derive(Debug)]
 pub(crate) struct World {
     signers: Vec<SignerName>,
     keep: Keep,
     pods: Watched,
     services: Watched,
+    nodes: Watched,
+    service_accounts: Watched,
 }
 
 /// Of which pods labels are kept.
@@ -57,12 +67,29 @@ pub(crate) enum Change {
     },
     /// Every Service may have changed.
     Services,
+    /// One node is another one, or there or gone.
+    Node {
+        /// Its name.
+        name: String,
+    },
+    /// Every node may have changed, and whether they are known.
+    Nodes,
+    /// One service account is another one, or there or gone.
+    ServiceAccount {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// Every service account may have changed, and whether they are known.
+    ServiceAccounts,
 }
 
 #[derive(Debug, Default)]
 struct Watched {
     current: FactIndex,
     next: Option<FactIndex>,
+    // Once, or refused.
     listed: bool,
 }
 
@@ -77,6 +104,12 @@ impl Watched {
             self.listed = true;
         }
     }
+
+    /// Nothing is known any more.
+    fn refuse(&mut self) {
+        self.begin();
+        self.finish();
+    }
 }
 
 impl World {
@@ -87,12 +120,18 @@ impl World {
             keep,
             pods: Watched::default(),
             services: Watched::default(),
+            nodes: Watched::default(),
+            service_accounts: Watched::default(),
         }
     }
 
-    /// Whether pods and Services were both listed whole once: before, nothing may be decided.
+    /// Whether everything was listed whole once, as far as it is shown: before, nothing may be
+    /// decided.
     pub(crate) fn is_listed(&self) -> bool {
-        self.pods.listed && self.services.listed
+        self.pods.listed
+            && self.services.listed
+            && self.nodes.listed
+            && self.service_accounts.listed
     }
 
     /// Takes in what the watch of pods says.
@@ -188,6 +227,106 @@ impl World {
         }
     }
 
+    /// Takes in what the watch of nodes says.
+    pub(crate) fn observe_node(&mut self, seen: Seen<Identity<Node>>) -> Change {
+        let event = match seen {
+            Seen::Event(event) => event,
+            Seen::Refused(_) => {
+                self.nodes.refuse();
+                return Change::Nodes;
+            }
+        };
+        match event {
+            Event::Init => {
+                self.nodes.begin();
+                if let Some(next) = &mut self.nodes.next {
+                    next.watch_nodes();
+                }
+                Change::Nothing
+            }
+            Event::InitApply(node) => {
+                if let Some((name, uid)) = name_and_uid(node.metadata)
+                    && let Some(next) = &mut self.nodes.next
+                {
+                    next.apply_node(&name, &uid);
+                }
+                Change::Nothing
+            }
+            Event::InitDone => {
+                self.nodes.finish();
+                Change::Nodes
+            }
+            Event::Apply(node) => match name_and_uid(node.metadata) {
+                Some((name, uid)) if self.nodes.current.apply_node(&name, &uid) => {
+                    Change::Node { name }
+                }
+                // Its kubelet said that it is well.
+                _ => Change::Nothing,
+            },
+            Event::Delete(node) => {
+                let Some(name) = node.metadata.name else {
+                    return Change::Nothing;
+                };
+                self.nodes.current.delete_node(&name);
+                Change::Node { name }
+            }
+        }
+    }
+
+    /// Takes in what the watch of service accounts says.
+    pub(crate) fn observe_service_account(
+        &mut self,
+        seen: Seen<Identity<ServiceAccount>>,
+    ) -> Change {
+        let event = match seen {
+            Seen::Event(event) => event,
+            Seen::Refused(_) => {
+                self.service_accounts.refuse();
+                return Change::ServiceAccounts;
+            }
+        };
+        match event {
+            Event::Init => {
+                self.service_accounts.begin();
+                if let Some(next) = &mut self.service_accounts.next {
+                    next.watch_service_accounts();
+                }
+                Change::Nothing
+            }
+            Event::InitApply(account) => {
+                if let Some((namespace, name, uid)) = names_and_uid(account.metadata)
+                    && let Some(next) = &mut self.service_accounts.next
+                {
+                    next.apply_service_account(&namespace, &name, &uid);
+                }
+                Change::Nothing
+            }
+            Event::InitDone => {
+                self.service_accounts.finish();
+                Change::ServiceAccounts
+            }
+            Event::Apply(account) => {
+                let Some((namespace, name, uid)) = names_and_uid(account.metadata) else {
+                    return Change::Nothing;
+                };
+                let known = &mut self.service_accounts.current;
+                if known.apply_service_account(&namespace, &name, &uid) {
+                    Change::ServiceAccount { namespace, name }
+                } else {
+                    Change::Nothing
+                }
+            }
+            Event::Delete(account) => {
+                let Some((namespace, name)) = names(account.metadata) else {
+                    return Change::Nothing;
+                };
+                let known = &mut self.service_accounts.current;
+                known.delete_service_account(&namespace, &name);
+                Change::ServiceAccount { namespace, name }
+            }
+        }
+    }
+
     /// What is kept of a pod.
     fn pod_facts(&self, pod: Pod) -> Option<(String, String, PodFacts)> {
         let projections: Vec<Projection> = pod
@@ -236,6 +375,15 @@ impl Facts for World {
     fn service(&self, namespace: &str, name: &str) -> Option<&ServiceFacts> {
         self.services.current.service(namespace, name)
     }
+
+    fn node_uid(&self, name: &str) -> ObservedUid<'_> {
+        self.nodes.current.node_uid(name)
+    }
+
+    fn service_account_uid(&self, namespace: &str, name: &str) -> ObservedUid<'_> {
+        let known = &self.service_accounts.current;
+        known.service_account_uid(namespace, name)
+    }
 }
 
 fn service_facts(mut service: Service) -> Option<(String, ServiceFacts)> {
@@ -261,129 +409,13 @@ fn names(metadata: kube::core::ObjectMeta) -> Option<(String, String)> {
     Some((metadata.namespace?, metadata.name?))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn world(keep: Keep) -> World {
-        World::new(vec!["row-major.net/spiffe".parse().unwrap()], keep)
-    }
-
-    fn pod(name: &str, signer: &str) -> Pod {
-        serde_json::from_value(serde_json::json!({
-            "metadata": {"namespace": "shop", "name": name, "uid": name, "labels": {"app": name}},
-            "spec": {"serviceAccountName": "default", "volumes": [
-                {"projected": {"sources": [{"podCertificate": {"signerName": signer}}]}},
-            ]},
-        }))
-        .unwrap()
-    }
-
-    fn service(name: &str, type_: &str) -> Service {
-        serde_json::from_value(serde_json::json!({
-            "metadata": {"namespace": "shop", "name": name},
-            "spec": {"type": type_, "selector": {"app": "web"}},
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn of_other_peoples_pods_little_is_kept() {
-        let mut world = world(Keep::Projected);
-        world.observe_pod(Event::Apply(pod("ours", "row-major.net/spiffe")));
-        world.observe_pod(Event::Apply(pod("theirs", "example.com/x")));
-        let ours = world.pod("shop", "ours").unwrap();
-        assert_eq!((ours.projections.len(), ours.labels.len()), (1, 1));
-        let theirs = world.pod("shop", "theirs").unwrap();
-        assert_eq!((theirs.projections.len(), theirs.labels.len()), (0, 0));
-        let mut all = self::world(Keep::All);
-        all.observe_pod(Event::Apply(pod("theirs", "example.com/x")));
-        assert_eq!(all.pod("shop", "theirs").unwrap().labels.len(), 1);
-    }
-
-    #[test]
-    fn a_new_list_takes_the_old_ones_place_whole() {
-        let mut world = world(Keep::Projected);
-        assert!(!world.is_listed());
-        world.observe_pod(Event::Init);
-        world.observe_pod(Event::InitApply(pod("a", "row-major.net/spiffe")));
-        assert!(world.pod("shop", "a").is_none());
-        assert_eq!(world.observe_pod(Event::InitDone), Change::Pods);
-        assert!(world.pod("shop", "a").is_some());
-        assert!(!world.is_listed());
-        world.observe_service(Event::Init);
-        assert_eq!(world.observe_service(Event::InitDone), Change::Services);
-        assert!(world.is_listed());
-
-        // The watch broke; `a` was deleted meanwhile and `b` made.
-        world.observe_pod(Event::Init);
-        world.observe_pod(Event::InitApply(pod("b", "row-major.net/spiffe")));
-        assert!(
-            world.pod("shop", "a").is_some(),
-            "decisions go on from the old list"
-        );
-        world.observe_pod(Event::InitDone);
-        assert!(world.pod("shop", "a").is_none());
-        assert!(world.pod("shop", "b").is_some());
-    }
-
-    #[test]
-    fn what_no_decision_looks_at_is_no_change() {
-        let mut world = world(Keep::Projected);
-        let web = || pod("web", "row-major.net/spiffe");
-        let changed = Change::Pod {
-            namespace: "shop".into(),
-            name: "web".into(),
-        };
-        assert_eq!(world.observe_pod(Event::Apply(web())), changed);
-        assert_eq!(world.observe_pod(Event::Apply(web())), Change::Nothing);
-        assert_eq!(world.observe_pod(Event::Delete(web())), changed);
-
-        let change = world.observe_service(Event::Apply(service("web", "ClusterIP")));
-        assert!(matches!(
-            change,
-            Change::Service {
-                before: None,
-                after: Some(_),
-                ..
-            }
-        ));
-        let change = world.observe_service(Event::Apply(service("web", "ClusterIP")));
-        assert_eq!(change, Change::Nothing);
-        let change = world.observe_service(Event::Apply(service("web", "ExternalName")));
-        assert!(matches!(
-            change,
-            Change::Service {
-                before: Some(_),
-                after: Some(_),
-                ..
-            }
-        ));
-        let change = world.observe_service(Event::Delete(service("web", "ExternalName")));
-        assert!(matches!(
-            change,
-            Change::Service {
-                before: Some(_),
-                after: None,
-                ..
-            }
-        ));
-    }
-
-    #[test]
-    fn a_type_nobody_knows_gives_no_names() {
-        for (type_, kind) in [
-            ("", ServiceKind::ClusterIp),
-            ("NodePort", ServiceKind::NodePort),
-            ("LoadBalancer", ServiceKind::LoadBalancer),
-            ("ExternalName", ServiceKind::ExternalName),
-            ("Teleport", ServiceKind::ExternalName),
-        ] {
-            assert_eq!(
-                service_facts(service("web", type_)).unwrap().1.kind,
-                kind,
-                "{type_}"
-            );
-        }
-    }
+fn name_and_uid(metadata: kube::core::ObjectMeta) -> Option<(String, String)> {
+    Some((metadata.name?, metadata.uid?))
 }
+
+fn names_and_uid(metadata: kube::core::ObjectMeta) -> Option<(String, String, String)> {
+    Some((metadata.namespace?, metadata.name?, metadata.uid?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{ClusterTrustBundle, PodCertificateRequest};
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use podcert_apiserver::{ApiServer, Effect, Fault, Matching, Occurrence, Stats, User, Verb};
@@ -134,6 +134,9 @@ impl Setup {
             // It may be there already.
             let _ = namespaces.create(&PostParams::default(), &namespace).await;
         }
+        let nodes: Api<Node> = Api::all(client.clone());
+        let node = serde_json::from_value(json!({"metadata": {"name": NODE}})).unwrap();
+        let _ = nodes.create(&PostParams::default(), &node).await;
         let (service_dns_pool, service_dns_bytes) = watch::channel(None);
         let (spiffe_pool, spiffe_bytes) = watch::channel(None);
         let names =
@@ -322,6 +325,14 @@ impl Cluster {
         self.objects(namespace)
     }
 
+    pub(crate) fn nodes(&self) -> Api<Node> {
+        Api::all(self.client.clone())
+    }
+
+    pub(crate) fn service_accounts(&self, namespace: &str) -> Api<ServiceAccount> {
+        self.objects(namespace)
+    }
+
     pub(crate) fn bundles(&self) -> Api<ClusterTrustBundle> {
         Api::all(self.client.clone())
     }
@@ -400,6 +411,8 @@ impl Cluster {
         let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
         let namespace = pod.metadata.namespace.clone().unwrap();
         let pod_uid = pod.metadata.uid.clone().unwrap();
+        let node = self.nodes().get(NODE).await.unwrap();
+        let account = self.service_accounts(&namespace).get("default").await;
         let version = match form {
             Form::Csr(version) => version,
             Form::Key => "v1beta1",
@@ -413,9 +426,9 @@ impl Cluster {
                 "podName": pod.metadata.name,
                 "podUID": pod_uid,
                 "serviceAccountName": "default",
-                "serviceAccountUID": "sa-uid",
+                "serviceAccountUID": account.unwrap().metadata.uid,
                 "nodeName": NODE,
-                "nodeUID": "node-uid",
+                "nodeUID": node.metadata.uid,
                 "maxExpirationSeconds": 86400,
                 "unverifiedUserAnnotations": annotations,
             },

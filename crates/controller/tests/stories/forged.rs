@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::certificates::v1::PodCertificateRequest;
-use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use k8s_openapi::{ByteString, Resource};
 use kube::api::{Api, PostParams};
@@ -37,6 +37,11 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
+        Self::with(meshtool()).await
+    }
+
+    /// With a controller that has these rights.
+    async fn with(rights: Value) -> Self {
         let mut setup = Setup::new();
         let dates = Arc::clone(&setup.clock);
         setup.api = ApiServer::builder()
@@ -47,17 +52,17 @@ impl Scene {
         let client = |user| Client::new(setup.api.as_user(user), "default");
         let (mallory, kubelet) = (client(User::new(MALLORY)), client(User::node(NODE)));
         let admin = client(User::admin());
-        grant(&admin, CONTROLLER, meshtool()).await;
+        grant(&admin, CONTROLLER, rights).await;
         grant(&admin, MALLORY, careless()).await;
         let cluster = setup.ready().await;
 
         let mut uids = BTreeMap::new();
-        let nodes: Api<Node> = Api::all(admin.clone());
+        let nodes = cluster.nodes();
+        create(&nodes, json!({"metadata": {"name": ELSEWHERE}})).await;
         for name in [NODE, ELSEWHERE] {
-            let node = create(&nodes, json!({"metadata": {"name": name}})).await;
-            uids.insert(name, node.uid().unwrap());
+            uids.insert(name, nodes.get(name).await.unwrap().uid().unwrap());
         }
-        let accounts: Api<ServiceAccount> = Api::namespaced(admin, "shop");
+        let accounts = cluster.service_accounts("shop");
         // The server makes a namespace's default account, as a controller does upstream.
         let account = accounts.get("default").await.unwrap();
         uids.insert("default", account.uid().unwrap());
@@ -134,8 +139,33 @@ impl Scene {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_no_node_gets_a_certificate_for_a_true_pod_uid_alone() {
-    let scene = Scene::set().await;
+async fn whoever_is_no_node_gets_a_certificate_for_true_uids_alone() {
+    let scene = Scene::with(with_uids()).await;
+    let node = ("NodeReplaced", json!({"nodeUID": WRONG_UID}));
+    let account = (
+        "ServiceAccountReplaced",
+        json!({"serviceAccountUID": WRONG_UID}),
+    );
+    let both = json!({"nodeUID": WRONG_UID, "serviceAccountUID": WRONG_UID});
+    let both = ("NodeReplaced", both);
+    forge(scene, [node, account, both], [json!({})]).await;
+}
+
+/// Which shows the controller neither nodes nor service accounts.
+#[tokio::test(start_paused = true)]
+async fn under_meshtools_rbac_a_true_pod_uid_alone_is_enough() {
+    let scene = Scene::with(meshtool()).await;
+    let both = json!({"nodeUID": WRONG_UID, "serviceAccountUID": WRONG_UID});
+    forge(scene, [], [json!({}), both]).await;
+}
+
+/// Mallory makes requests that wait whatever the controller is shown, these that wait too, and
+/// those that are issued.
+async fn forge(
+    scene: Scene,
+    more: impl IntoIterator<Item = (&'static str, Value)>,
+    believed: impl IntoIterator<Item = Value>,
+) {
     let other = &scene.uids["other"];
     let elsewhere = &scene.uids[ELSEWHERE];
     let annotations = json!({"service-dns.row-major.net/services": "web"});
@@ -163,16 +193,15 @@ async fn whoever_is_no_node_gets_a_certificate_for_a_true_pod_uid_alone() {
             "AnnotationsMismatch",
             json!({"unverifiedUserAnnotations": annotations}),
         ),
-    ] {
+    ]
+    .into_iter()
+    .chain(more)
+    {
         let asked = scene.ask(&scene.mallory, SPIFFE, changes).await;
         waiting.insert(asked.name.clone(), (reason, asked));
     }
     let mut issued = Vec::new();
-    for changes in [
-        json!({}),
-        // Under meshtool's RBAC the controller sees neither nodes nor service accounts.
-        json!({"nodeUID": WRONG_UID, "serviceAccountUID": WRONG_UID}),
-    ] {
+    for changes in believed {
         issued.push(scene.ask(&scene.mallory, SPIFFE, changes).await);
     }
     scene.cluster.pass(60).await;
@@ -184,7 +213,10 @@ async fn whoever_is_no_node_gets_a_certificate_for_a_true_pod_uid_alone() {
         let status = scene.cluster.look(asked).await.status;
         assert_eq!(status.unwrap_or_default(), Default::default(), "{reason}");
     }
-    assert_eq!(scene.cluster.waiting(), 7);
+    assert_eq!(
+        scene.cluster.waiting(),
+        i64::try_from(waiting.len()).unwrap()
+    );
     let told: BTreeSet<String> = scene
         .cluster
         .events()
@@ -196,7 +228,8 @@ async fn whoever_is_no_node_gets_a_certificate_for_a_true_pod_uid_alone() {
     assert_eq!(told, expected);
     let stats = scene.cluster.controller_stats();
     let statuses = stats.of_resource("podcertificaterequests/status").total();
-    assert_eq!(statuses, 2, "those that were issued");
+    let those_issued = u64::try_from(issued.len()).unwrap();
+    assert_eq!(statuses, those_issued);
 
     for (_, asked) in waiting.values() {
         delete(&scene.cluster.requests("shop"), &asked.name).await;
@@ -301,7 +334,7 @@ fn boastful_csr() -> (PrivateKey, Vec<u8>) {
 }
 
 /// Gives a user rights in all namespaces.
-async fn grant(admin: &Client, user: &str, rules: Value) {
+pub(crate) async fn grant(admin: &Client, user: &str, rules: Value) {
     let name = user.replace(':', "-");
     let roles: Api<ClusterRole> = Api::all(admin.clone());
     create(&roles, json!({"metadata": {"name": name}, "rules": rules})).await;
@@ -315,8 +348,17 @@ async fn grant(admin: &Client, user: &str, rules: Value) {
     create(&bindings, binding).await;
 }
 
+/// What meshtool's manifests give its controller, and what lets it compare all UIDs.
+pub(crate) fn with_uids() -> Value {
+    let mut rights = meshtool();
+    rights.as_array_mut().unwrap().push(json!(
+        {"apiGroups": [""], "resources": ["nodes", "serviceaccounts"], "verbs": ["list", "watch"]}
+    ));
+    rights
+}
+
 /// What meshtool's manifests give its controller.
-fn meshtool() -> Value {
+pub(crate) fn meshtool() -> Value {
     json!([
         {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": ["certificates.k8s.io"], "resources": ["podcertificaterequests"],

@@ -15,5 +15,6 @@ mod forged;
 mod hostile;
 mod issuing;
 mod pools;
+mod uids;
 mod versions;
 mod waiting;

@@ -121,7 +121,9 @@ const MISMATCHES: &[Mismatch] = &[
     ),
     (
         "the node was replaced",
-        |world| world.facts.apply_node("node-a", "another"),
+        |world| {
+            world.facts.apply_node("node-a", "another");
+        },
         WaitReason::NodeReplaced,
         Wake::Node,
         "with UID node-uid, but the node of that name has UID another",
@@ -135,7 +137,9 @@ const MISMATCHES: &[Mismatch] = &[
     ),
     (
         "the service account was replaced",
-        |world| world.facts.apply_service_account("shop", "web", "another"),
+        |world| {
+            world.facts.apply_service_account("shop", "web", "another");
+        },
         WaitReason::ServiceAccountReplaced,
         Wake::ServiceAccount,
         "UID account-uid, but the one of that name has UID another",
@@ -205,10 +209,12 @@ fn whatever_can_pass_waits_and_says_why() {
 #[test]
 fn nodes_and_accounts_that_are_as_the_request_says_are_served() {
     let mut world = World::spiffe();
-    world.facts.apply_node("node-a", "node-uid");
-    world
-        .facts
-        .apply_service_account("shop", "web", "account-uid");
+    for is_new in [true, false] {
+        let facts = &mut world.facts;
+        assert_eq!(facts.apply_node("node-a", "node-uid"), is_new);
+        let applied = facts.apply_service_account("shop", "web", "account-uid");
+        assert_eq!(applied, is_new);
+    }
     world.plan();
 }
 

@@ -11,7 +11,7 @@ use super::{BTreeMap, BTreeSet, Facts, HashMap, Labels, ObservedUid, PodFacts, S
 #[derive(Debug, Clone, Default)]
 pub struct FactIndex {
     namespaces: HashMap<String, Namespace>,
-    nodes: Option<HashMap<String, String>>,
+    nodes: Option<Uids>,
     service_accounts_watched: bool,
 }
 
@@ -72,11 +72,10 @@ impl FactIndex {
         });
     }
 
-    /// Adds or replaces a node, which means that nodes are watched.
-    pub fn apply_node(&mut self, name: &str, uid: &str) {
-        self.nodes
-            .get_or_insert_default()
-            .insert(name.to_owned(), uid.to_owned());
+    /// Adds or replaces a node, which means that nodes are watched. Returns whether its UID is
+    /// new.
+    pub fn apply_node(&mut self, name: &str, uid: &str) -> bool {
+        apply_uid(self.nodes.get_or_insert_default(), name, uid)
     }
 
     /// Forgets a node.
@@ -86,11 +85,12 @@ impl FactIndex {
         }
     }
 
-    /// Adds or replaces a service account, which means that they are watched.
-    pub fn apply_service_account(&mut self, namespace: &str, name: &str, uid: &str) {
+    /// Adds or replaces a service account, which means that they are watched. Returns whether its
+    /// UID is new.
+    pub fn apply_service_account(&mut self, namespace: &str, name: &str, uid: &str) -> bool {
         self.service_accounts_watched = true;
         let accounts = &mut self.namespace_mut(namespace).service_accounts;
-        accounts.insert(name.to_owned(), uid.to_owned());
+        apply_uid(accounts, name, uid)
     }
 
     /// Forgets a service account.
@@ -180,8 +180,11 @@ struct Namespace {
     services: HashMap<String, ServiceFacts>,
     /// Label, value, names of the Services filed under it.
     by_label: ByLabel,
-    service_accounts: HashMap<String, String>,
+    service_accounts: Uids,
 }
+
+/// UIDs by name.
+type Uids = HashMap<Box<str>, Box<str>>;
 
 type ByLabel = HashMap<String, BTreeMap<String, BTreeSet<String>>>;
 
@@ -220,6 +223,20 @@ fn unindex(by_label: &mut ByLabel, service: &ServiceFacts) {
     }
 }
 
-fn observed(uid: Option<&String>) -> ObservedUid<'_> {
+fn apply_uid(uids: &mut Uids, name: &str, uid: &str) -> bool {
+    match uids.get_mut(name) {
+        Some(known) if **known == *uid => false,
+        Some(known) => {
+            *known = uid.into();
+            true
+        }
+        None => {
+            uids.insert(name.into(), uid.into());
+            true
+        }
+    }
+}
+
+fn observed(uid: Option<&Box<str>>) -> ObservedUid<'_> {
     uid.map_or(ObservedUid::Absent, |uid| ObservedUid::Uid(uid))
 }

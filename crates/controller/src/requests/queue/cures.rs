@@ -14,15 +14,20 @@ use super::{Uid, entry::Cure};
 #[derive(Debug, Default)]
 pub(super) struct Cures {
     namespaces: BTreeMap<String, InNamespace>,
+    nodes: ByName,
     pub(super) pool: BTreeSet<Uid>,
     pub(super) served: BTreeSet<Uid>,
 }
 
 #[derive(Debug, Default)]
 struct InNamespace {
-    pods: BTreeMap<String, BTreeSet<Uid>>,
+    pods: ByName,
+    service_accounts: ByName,
     services: BTreeSet<Uid>,
 }
+
+/// Requests by the name of what they wait for.
+type ByName = BTreeMap<String, BTreeSet<Uid>>;
 
 impl Cures {
     pub(super) fn file(&mut self, uid: &Uid, cure: Cure, request: &Request) {
@@ -34,13 +39,18 @@ impl Cures {
             Cure::Served => {
                 self.served.insert(Arc::clone(uid));
             }
+            Cure::Node => add(&mut self.nodes, &request.node_name, uid),
+            Cure::ServiceAccount => {
+                let found = self.namespace_mut(request);
+                add(
+                    &mut found.service_accounts,
+                    &request.service_account_name,
+                    uid,
+                );
+            }
             Cure::Pod | Cure::PodOrServices => {
-                let found = self
-                    .namespaces
-                    .entry(request.namespace.clone())
-                    .or_default();
-                let pod = found.pods.entry(request.pod_name.clone()).or_default();
-                pod.insert(Arc::clone(uid));
+                let found = self.namespace_mut(request);
+                add(&mut found.pods, &request.pod_name, uid);
                 if cure == Cure::PodOrServices {
                     found.services.insert(Arc::clone(uid));
                 }
@@ -57,56 +67,93 @@ impl Cures {
             Cure::Served => {
                 self.served.remove(uid);
             }
-            Cure::Pod | Cure::PodOrServices => {
+            Cure::Node => remove(&mut self.nodes, &request.node_name, uid),
+            Cure::Pod | Cure::PodOrServices | Cure::ServiceAccount => {
                 let Some(found) = self.namespaces.get_mut(&request.namespace) else {
                     return;
                 };
-                if let Some(pod) = found.pods.get_mut(&request.pod_name) {
-                    pod.remove(uid);
-                    if pod.is_empty() {
-                        found.pods.remove(&request.pod_name);
-                    }
+                if cure == Cure::ServiceAccount {
+                    remove(
+                        &mut found.service_accounts,
+                        &request.service_account_name,
+                        uid,
+                    );
+                } else {
+                    remove(&mut found.pods, &request.pod_name, uid);
+                    found.services.remove(uid);
                 }
-                found.services.remove(uid);
-                if found.pods.is_empty() && found.services.is_empty() {
+                if found.is_empty() {
                     self.namespaces.remove(&request.namespace);
                 }
             }
         }
     }
 
+    pub(super) fn by_node(&self, name: &str) -> Vec<Uid> {
+        all(self.nodes.get(name))
+    }
+
     pub(super) fn by_pod(&self, namespace: &str, name: &str) -> Vec<Uid> {
-        let found = self
-            .namespaces
-            .get(namespace)
-            .and_then(|found| found.pods.get(name));
-        found.into_iter().flatten().cloned().collect()
+        let found = self.namespaces.get(namespace);
+        all(found.and_then(|found| found.pods.get(name)))
+    }
+
+    pub(super) fn by_service_account(&self, namespace: &str, name: &str) -> Vec<Uid> {
+        let found = self.namespaces.get(namespace);
+        all(found.and_then(|found| found.service_accounts.get(name)))
     }
 
     pub(super) fn by_services(&self, namespace: &str) -> Vec<Uid> {
-        self.namespaces
-            .get(namespace)
-            .map(|found| &found.services)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+        all(self.namespaces.get(namespace).map(|found| &found.services))
+    }
+
+    pub(super) fn all_nodes(&self) -> Vec<Uid> {
+        all(self.nodes.values())
     }
 
     pub(super) fn all_pods(&self) -> Vec<Uid> {
-        self.namespaces
+        all(self
+            .namespaces
             .values()
-            .flat_map(|found| found.pods.values())
-            .flatten()
-            .cloned()
-            .collect()
+            .flat_map(|found| found.pods.values()))
+    }
+
+    pub(super) fn all_service_accounts(&self) -> Vec<Uid> {
+        let found = self.namespaces.values();
+        all(found.flat_map(|found| found.service_accounts.values()))
     }
 
     pub(super) fn all_services(&self) -> Vec<Uid> {
-        self.namespaces
-            .values()
-            .flat_map(|found| &found.services)
-            .cloned()
-            .collect()
+        all(self.namespaces.values().map(|found| &found.services))
     }
+
+    fn namespace_mut(&mut self, request: &Request) -> &mut InNamespace {
+        self.namespaces
+            .entry(request.namespace.clone())
+            .or_default()
+    }
+}
+
+impl InNamespace {
+    fn is_empty(&self) -> bool {
+        self.pods.is_empty() && self.service_accounts.is_empty() && self.services.is_empty()
+    }
+}
+
+fn add(names: &mut ByName, name: &str, uid: &Uid) {
+    let found = names.entry(name.to_owned()).or_default();
+    found.insert(Arc::clone(uid));
+}
+
+fn remove(names: &mut ByName, name: &str, uid: &Uid) {
+    if let Some(found) = names.get_mut(name) {
+        found.remove(uid);
+        if found.is_empty() {
+            names.remove(name);
+        }
+    }
+}
+
+fn all<'a>(found: impl IntoIterator<Item = &'a BTreeSet<Uid>>) -> Vec<Uid> {
+    found.into_iter().flatten().cloned().collect()
 }

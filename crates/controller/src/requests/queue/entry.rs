@@ -50,11 +50,13 @@ pub(super) struct Pending {
 pub(super) enum Cure {
     /// A timer of its own, or nothing.
     Other,
+    Node,
     Pod,
     PodOrServices,
     Pool,
     /// Another version of the API being served.
     Served,
+    ServiceAccount,
     /// A newer version of the request.
     Version,
 }

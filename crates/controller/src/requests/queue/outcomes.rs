@@ -238,8 +238,8 @@ impl Queue {
             Wake::PodOrServices => (Cure::PodOrServices, None),
             // A pool may also become good by the clock: one that jumped comes back.
             Wake::Authority => (Cure::Pool, Some(RECHECK)),
-            // Neither is watched; a look each minute costs nothing.
-            Wake::Node | Wake::ServiceAccount => (Cure::Other, Some(RECHECK)),
+            Wake::Node => (Cure::Node, None),
+            Wake::ServiceAccount => (Cure::ServiceAccount, None),
             // Dates are looked at again each minute: clocks are set, machines sleep.
             Wake::At(at) => {
                 let left = Duration::try_from(at.duration_since(date)).unwrap_or_default();

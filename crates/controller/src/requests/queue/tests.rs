@@ -60,10 +60,13 @@ fn empty() -> Queue {
     Queue::new(policies, Patience::default(), Jitter::seeded(1), metrics)
 }
 
-/// A queue whose watches have listed nothing, with a pool for each signer.
+/// A queue whose watches have listed nothing, and are shown no nodes and service accounts, with a
+/// pool for each signer.
 fn started() -> Queue {
     let mut queue = empty();
     list(&mut queue, &[], &[]);
+    queue.observe_node(refused());
+    queue.observe_service_account(refused());
     queue.sign_with(DNS, authority());
     queue.sign_with(SPIFFE, authority());
     queue
@@ -79,6 +82,21 @@ fn list(queue: &mut Queue, pods: &[Pod], services: &[Service]) {
         .iter()
         .for_each(|service| queue.observe_service(Event::InitApply(service.clone())));
     queue.observe_service(Event::InitDone);
+}
+
+fn refused<K>() -> Seen<K> {
+    Seen::Refused("cannot list".into())
+}
+
+fn identity<K: serde::de::DeserializeOwned>(name: &str, uid: &str) -> Identity<K> {
+    let metadata = json!({"namespace": "shop", "name": name, "uid": uid});
+    serde_json::from_value(json!({"metadata": metadata})).unwrap()
+}
+
+/// The watch of a kind begins with a list of one object.
+fn shown<K: serde::de::DeserializeOwned>(name: &str, uid: &str) -> [Seen<Identity<K>>; 3] {
+    let listed = Event::InitApply(identity(name, uid));
+    [Event::Init, listed, Event::InitDone].map(Seen::Event)
 }
 
 fn pod(name: &str) -> Pod {
@@ -162,6 +180,10 @@ fn waiting(queue: &Queue) -> i64 {
     let reasons = [
         "PodNotFound",
         "NoMatchingService",
+        "NodeNotFound",
+        "NodeReplaced",
+        "ServiceAccountNotFound",
+        "ServiceAccountReplaced",
         "UnreadableRequest",
         POOL_NOT_LOADED,
         CONFLICT,
@@ -173,7 +195,7 @@ fn waiting(queue: &Queue) -> i64 {
 }
 
 #[test]
-fn nothing_is_decided_before_pods_and_services_are_listed() {
+fn nothing_is_decided_before_all_is_listed_or_refused() {
     let mut queue = empty();
     queue.sign_with(SPIFFE, authority());
     ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
@@ -184,7 +206,99 @@ fn nothing_is_decided_before_pods_and_services_are_listed() {
     assert!(queue.next(date(), now()).is_none());
     queue.observe_service(Event::Init);
     queue.observe_service(Event::InitDone);
+    assert!(queue.next(date(), now()).is_none());
+    queue.observe_node(refused());
+    assert!(queue.next(date(), now()).is_none());
+    shown("default", "s")
+        .into_iter()
+        .for_each(|seen| queue.observe_service_account(seen));
     assert_eq!(drain(&mut queue), ["r"]);
+}
+
+#[test]
+fn what_waits_for_a_node_is_woken_by_that_node_alone() {
+    let asked = || request("r", "web", SPIFFE);
+    let waits = |seen: [Seen<Identity<Node>>; 3], reason| {
+        let mut queue = started();
+        queue.observe_pod(Event::Apply(pod("web")));
+        seen.into_iter().for_each(|seen| queue.observe_node(seen));
+        ask(&mut queue, SPIFFE, asked());
+        assert!(drain(&mut queue).is_empty());
+        assert_eq!(queue.metrics.waiting_count(SPIFFE, reason), 1);
+        queue
+    };
+    let wake = |queue: &mut Queue, event, expected: &[&str]| {
+        queue.observe_node(Seen::Event(event));
+        assert_eq!(queue.ready.len(), expected.len());
+        assert_eq!(drain(queue), expected);
+    };
+
+    // The node is another one: it says that it is well, others come, then the one meant does.
+    let mut queue = waits(shown("n", "old"), "NodeReplaced");
+    wake(&mut queue, Event::Apply(identity("n", "old")), &[]);
+    wake(&mut queue, Event::Apply(identity("m", "n")), &[]);
+    wake(&mut queue, Event::Apply(identity("n", "n")), &["r"]);
+    assert_eq!(waiting(&queue), 0);
+    let mut queue = waits(shown("m", "m"), "NodeNotFound");
+    wake(&mut queue, Event::Apply(identity("n", "n")), &["r"]);
+
+    // Or a new list shows it, or nothing is shown any more.
+    for cure in [shown("n", "n").to_vec(), vec![refused()]] {
+        let mut queue = waits(shown("n", "old"), "NodeReplaced");
+        cure.into_iter().for_each(|seen| queue.observe_node(seen));
+        assert_eq!(drain(&mut queue), ["r"]);
+    }
+
+    // Taken back while it waits, it is forgotten everywhere.
+    let mut queue = waits(shown("n", "old"), "NodeReplaced");
+    queue.observe_request(SPIFFE, Event::Delete(asked()), now());
+    assert!(queue.cures.all_nodes().is_empty() && queue.tracked.is_empty());
+    assert_eq!(waiting(&queue), 0);
+}
+
+#[test]
+fn what_waits_for_a_service_account_is_woken_by_that_one_alone() {
+    let asked = || request("r", "web", SPIFFE);
+    let waits = |seen: [Seen<Identity<ServiceAccount>>; 3], reason| {
+        let mut queue = started();
+        queue.observe_pod(Event::Apply(pod("web")));
+        seen.into_iter()
+            .for_each(|seen| queue.observe_service_account(seen));
+        ask(&mut queue, SPIFFE, asked());
+        assert!(drain(&mut queue).is_empty());
+        assert_eq!(queue.metrics.waiting_count(SPIFFE, reason), 1);
+        queue
+    };
+    let wake = |queue: &mut Queue, event, expected: &[&str]| {
+        queue.observe_service_account(Seen::Event(event));
+        assert_eq!(queue.ready.len(), expected.len());
+        assert_eq!(drain(queue), expected);
+    };
+    let elsewhere = || {
+        let mut account: Identity<ServiceAccount> = identity("default", "s");
+        account.metadata.namespace = Some("other".to_owned());
+        account
+    };
+
+    let mut queue = waits(shown("default", "old"), "ServiceAccountReplaced");
+    wake(&mut queue, Event::Apply(identity("default", "old")), &[]);
+    wake(&mut queue, Event::Apply(identity("other", "s")), &[]);
+    wake(&mut queue, Event::Apply(elsewhere()), &[]);
+    wake(&mut queue, Event::Apply(identity("default", "s")), &["r"]);
+    let mut queue = waits(shown("other", "s"), "ServiceAccountNotFound");
+    wake(&mut queue, Event::Apply(identity("default", "s")), &["r"]);
+
+    for cure in [shown("default", "s").to_vec(), vec![refused()]] {
+        let mut queue = waits(shown("default", "old"), "ServiceAccountReplaced");
+        cure.into_iter()
+            .for_each(|seen| queue.observe_service_account(seen));
+        assert_eq!(drain(&mut queue), ["r"]);
+    }
+
+    let mut queue = waits(shown("default", "old"), "ServiceAccountReplaced");
+    queue.observe_request(SPIFFE, Event::Delete(asked()), now());
+    assert!(queue.cures.all_service_accounts().is_empty() && queue.tracked.is_empty());
+    assert_eq!(waiting(&queue), 0);
 }
 
 #[test]
@@ -417,11 +531,13 @@ fn a_signature_that_only_a_pool_can_cure_is_told() {
 /// One thing that happens.
 #[derive(Clone, Debug)]
 enum Step {
+    Account,
     Ask(usize),
     Drain,
     DropRequest(usize),
     HaveHalfWritten,
     ListAgain,
+    Node,
     Pod(usize),
     Pool(usize),
     Service(usize),
@@ -443,6 +559,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .chain((0..SERVICES.len()).map(Step::Service))
         .chain((0..REQUESTS).map(Step::Ask))
         .chain([Step::Pool(DNS), Step::Pool(SPIFFE)])
+        .chain([Step::Account, Step::Node])
         .collect::<Vec<_>>();
     let noise = prop::collection::vec(
         prop_oneof![
@@ -470,6 +587,12 @@ proptest! {
     fn in_any_order_the_end_is_the_same(steps in steps()) {
         let mut queue = empty();
         list(&mut queue, &[], &[]);
+        for event in [Event::Init, Event::InitDone] {
+            queue.observe_node(Seen::Event(event));
+        }
+        for event in [Event::Init, Event::InitDone] {
+            queue.observe_service_account(Seen::Event(event));
+        }
         let (mut pods, mut services) = (Vec::new(), Vec::new());
         let mut answered = Vec::new();
         let mut half: Vec<Work> = Vec::new();
@@ -507,6 +630,11 @@ proptest! {
                     services.push(service.clone());
                     queue.observe_service(Event::Apply(service));
                 }
+                Step::Account => {
+                    let account = identity("default", "s");
+                    queue.observe_service_account(Seen::Event(Event::Apply(account)));
+                }
+                Step::Node => queue.observe_node(Seen::Event(Event::Apply(identity("n", "n")))),
                 Step::Pool(signer) => queue.sign_with(signer, authority()),
                 Step::ListAgain => list(&mut queue, &pods, &services),
                 Step::Drain => answered.extend(drain(&mut queue)),
@@ -538,6 +666,7 @@ proptest! {
         prop_assert_eq!(waiting(&queue), i64::try_from(left.count()).unwrap());
         let cures = &queue.cures;
         prop_assert!(cures.pool.is_empty());
+        prop_assert!(cures.all_nodes().is_empty() && cures.all_service_accounts().is_empty());
         prop_assert_eq!(cures.all_pods().len(), usize::try_from(waiting(&queue)).unwrap());
     }
 }

@@ -1,0 +1,310 @@
+//! A watch that RBAC may refuse.
+//!
+//! Nodes and service accounts are compared where they are shown, and meshtool's RBAC shows neither.
+//! So a 403 is an answer here: it is told once, what was known before is given up with it, and it is
+//! asked again seldom, for a right that is granted later. Every other error is treated as that of
+//! the other watches.
+//!
+//! A 403 alone is not believed, though: an API server that has just started forbids everything until
+//! it has read its roles. It must have stood for some seconds, and longer where objects were shown
+//! before.
+
+use std::{fmt::Debug, time::Duration};
+
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
+use kube::api::Api;
+use kube::core::Resource;
+use kube::runtime::watcher;
+use podcert_runtime::{Backoff, Jitter};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
+
+use crate::watching::{self, Pace};
+
+/// What a watch that may be refused says.
+#[derive(Clone, Debug)]
+pub(crate) enum Seen<K> {
+    /// What there is.
+    Event(watcher::Event<K>),
+    /// Objects are not shown, and what was shown before counts no longer. In words why.
+    Refused(String),
+}
+
+/// What such a watch says, or in words why it has to begin again.
+pub(crate) type Observed<K> = Result<Seen<K>, String>;
+
+/// The events of all objects behind `api`, if they are shown.
+pub(crate) fn follow<K>(api: Api<K>, jitter: Jitter) -> impl Stream<Item = Observed<K>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    observe(
+        move || watcher(api.clone(), watcher::Config::default()).boxed(),
+        jitter,
+    )
+}
+
+type Events<K> = BoxStream<'static, watcher::Result<watcher::Event<K>>>;
+
+/// The same of a watch that `begin` begins with a list.
+fn observe<K, F>(begin: F, jitter: Jitter) -> impl Stream<Item = Observed<K>> + Send
+where
+    K: Send + 'static,
+    F: Fn() -> Events<K> + Send,
+{
+    let watch = Watch {
+        events: begin(),
+        begin,
+        pace: Pace::new(jitter.clone()),
+        jitter,
+        pause: None,
+        shown: Shown::NotYet,
+        refused: None,
+    };
+    stream::unfold(watch, |mut watch| async move {
+        let observed = watch.next().await?;
+        Some((observed, watch))
+    })
+}
+
+struct Watch<K, F> {
+    begin: F,
+    events: Events<K>,
+    jitter: Jitter,
+    pace: Pace,
+    pause: Option<Duration>,
+    shown: Shown,
+    refused: Option<Refusals>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Shown {
+    NotYet,
+    Yes,
+    No,
+}
+
+/// Refusals in a row.
+#[derive(Clone, Copy, Debug)]
+struct Refusals {
+    first: Instant,
+    last: Instant,
+}
+
+impl<K, F> Watch<K, F>
+where
+    F: Fn() -> Events<K>,
+{
+    /// Nothing at the end, which kube's watcher does not have.
+    async fn next(&mut self) -> Option<Observed<K>> {
+        loop {
+            if let Some(pause) = self.pause.take() {
+                sleep(pause).await;
+            }
+            let error = match self.events.next().await? {
+                Ok(event) => {
+                    self.note(&event);
+                    return Some(Ok(Seen::Event(event)));
+                }
+                Err(error) => error,
+            };
+            if !watching::status(&error).is_some_and(|status| status.code == FORBIDDEN) {
+                self.refused = None;
+                self.pause = self.pace.next();
+                return Some(Err(watching::describe(&error)));
+            }
+            if self.is_believed(Instant::now()) {
+                // From the beginning: what is given up must be listed again.
+                self.events = (self.begin)();
+                self.pause = Some(ASK_AGAIN.delay(1, &self.jitter));
+                let told = std::mem::replace(&mut self.shown, Shown::No) == Shown::No;
+                if !told {
+                    return Some(Ok(Seen::Refused(watching::describe(&error))));
+                }
+            } else {
+                self.pause = Some(CONFIRM);
+            }
+        }
+    }
+
+    fn note(&mut self, event: &watcher::Event<K>) {
+        match event {
+            // They come before a list is whole, and a list that is refused has them too.
+            watcher::Event::Init | watcher::Event::InitApply(_) => {}
+            watcher::Event::InitDone => {
+                self.shown = Shown::Yes;
+                self.refused = None;
+            }
+            watcher::Event::Apply(_) | watcher::Event::Delete(_) => self.refused = None,
+        }
+    }
+
+    /// Whether another refusal, at `now`, is the answer.
+    fn is_believed(&mut self, now: Instant) -> bool {
+        let lasts = match self.shown {
+            Shown::NotYet => NEVER_SHOWN,
+            Shown::Yes => SHOWN_BEFORE,
+            Shown::No => return true,
+        };
+        let refused = self
+            .refused
+            .filter(|refused| now - refused.last < ROW)
+            .unwrap_or(Refusals {
+                first: now,
+                last: now,
+            });
+        self.refused = Some(Refusals {
+            last: now,
+            ..refused
+        });
+        now - refused.first >= lasts
+    }
+}
+
+const FORBIDDEN: u16 = 403;
+/// Until a refusal is repeated.
+const CONFIRM: Duration = Duration::from_secs(1);
+/// How long a refusal must have stood where nothing was shown yet: a start waits for it.
+const NEVER_SHOWN: Duration = Duration::from_secs(2);
+/// And where it was: nobody waits, and a server that starts may take its time.
+const SHOWN_BEFORE: Duration = Duration::from_secs(15);
+/// Longer than [`CONFIRM`] and a slow answer; shorter than a watch lasts.
+const ROW: Duration = Duration::from_secs(60);
+/// Spread over its second half: five to ten minutes.
+const ASK_AGAIN: Backoff = Backoff::new(Duration::from_mins(10), Duration::from_mins(10));
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use kube::core::Status;
+
+    use super::*;
+
+    /// What a watch does the next time it is asked.
+    #[derive(Clone, Copy)]
+    enum Step {
+        Shows,
+        Fails(u16),
+    }
+
+    /// A watch that does `steps`, and then nothing; and how often it was begun and asked.
+    fn script(
+        steps: impl IntoIterator<Item = Step>,
+    ) -> (impl Stream<Item = Observed<u8>>, Arc<Mutex<(u32, u32)>>) {
+        let mut steps: Vec<Step> = steps.into_iter().collect();
+        steps.reverse();
+        let steps = Arc::new(Mutex::new(steps));
+        let counts = Arc::new(Mutex::new((0, 0)));
+        let counted = Arc::clone(&counts);
+        let begin = move || {
+            counted.lock().unwrap().0 += 1;
+            let (steps, counted) = (Arc::clone(&steps), Arc::clone(&counted));
+            let events = stream::unfold(false, move |listed| {
+                let step = steps.lock().unwrap().pop();
+                counted.lock().unwrap().1 += 1;
+                async move {
+                    Some(match step {
+                        None => std::future::pending().await,
+                        Some(Step::Shows) if listed => (Ok(watcher::Event::Apply(1)), true),
+                        Some(Step::Shows) => (Ok(watcher::Event::InitDone), true),
+                        Some(Step::Fails(code)) => (Err(failure(code)), listed),
+                    })
+                }
+            });
+            events.boxed()
+        };
+        (observe(begin, Jitter::seeded(1)), counts)
+    }
+
+    fn failure(code: u16) -> watcher::Error {
+        let status = Status::failure("because", "Because").with_code(code);
+        watcher::Error::InitialListFailed(kube::Error::Api(status.boxed()))
+    }
+
+    /// What it says within a day, and when.
+    async fn said(watch: impl Stream<Item = Observed<u8>>) -> Vec<(&'static str, u64)> {
+        let began = Instant::now();
+        let mut watch = std::pin::pin!(watch);
+        let mut said = Vec::new();
+        let day = Duration::from_hours(24);
+        while let Ok(Some(observed)) = tokio::time::timeout(day, watch.next()).await {
+            let word = match observed {
+                Ok(Seen::Event(watcher::Event::InitDone)) => "listed",
+                Ok(Seen::Event(_)) => "event",
+                Ok(Seen::Refused(why)) => {
+                    assert_eq!(why, "cannot list: because (403)");
+                    "refused"
+                }
+                Err(why) => {
+                    assert_eq!(why, "cannot list: because (500)");
+                    "failed"
+                }
+            };
+            said.push((word, began.elapsed().as_secs()));
+        }
+        said
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_told_once_and_asked_about_seldom() {
+        let hour = [Step::Fails(403); 12];
+        let (watch, counts) = script(hour);
+        assert_eq!(said(watch).await, [("refused", 2)]);
+        let (begun, asked) = *counts.lock().unwrap();
+        // Three times until it is believed, then each time from the beginning.
+        assert_eq!((begun, asked), (11, 13));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_granted_later_is_taken_up() {
+        let (watch, _) = script([[Step::Fails(403); 4].as_slice(), &[Step::Shows; 2]].concat());
+        let said = said(watch).await;
+        let [("refused", 2), ("listed", then), ("event", _)] = said[..] else {
+            panic!("{said:?}")
+        };
+        assert!((600..=1203).contains(&then), "two pauses: {then}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_withdrawn_is_told_and_what_was_listed_is_listed_anew() {
+        let (watch, counts) = script(
+            [
+                [Step::Shows; 2].as_slice(),
+                &[Step::Fails(403); 20],
+                &[Step::Shows],
+            ]
+            .concat(),
+        );
+        let said = said(watch).await;
+        let words: Vec<&str> = said.iter().map(|(word, _)| *word).collect();
+        assert_eq!(words, ["listed", "event", "refused", "listed"]);
+        assert_eq!(said[2].1, 15, "{said:?}");
+        assert!(counts.lock().unwrap().0 > 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_forbids_while_it_starts_is_not_believed() {
+        let (watch, counts) = script(
+            [
+                [Step::Fails(403); 2].as_slice(),
+                &[Step::Shows],
+                &[Step::Fails(403); 10],
+                &[Step::Shows],
+            ]
+            .concat(),
+        );
+        assert_eq!(said(watch).await, [("listed", 2), ("event", 12)]);
+        assert_eq!(counts.lock().unwrap().0, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_other_failure_is_one_and_ends_a_row_of_refusals() {
+        let mut steps = vec![Step::Fails(500)];
+        steps.extend([Step::Fails(403), Step::Fails(403), Step::Fails(500)].repeat(3));
+        steps.push(Step::Shows);
+        let (watch, _) = script(steps);
+        let words: Vec<&str> = said(watch).await.iter().map(|(word, _)| *word).collect();
+        assert_eq!(words, ["failed", "failed", "failed", "failed", "listed"]);
+    }
+}
