@@ -3,7 +3,7 @@
 //! Two principals make them. Mallory is a service account that may create requests and write
 //! statuses, but may not sign: what a careless RBAC rule gives away. The node is one whose kubelet
 //! sends more than its key. Everything is made twice: without the admission policy that podcert
-//! ships, where only a request that names a pod by its true UID is issued, and with it, where
+//! ships, where only a request that names a pod by its true UIDs is issued, and with it, where
 //! nobody but the pod's node makes any request at all.
 
 mod policy;
@@ -27,7 +27,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyUsagePurpose, SanType,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::cluster::checkout;
@@ -107,7 +107,9 @@ pub(crate) async fn forge(kubeconfig: &Path, target: Target, admission: &Path) -
     let scene = Scene::set(&stage).await?;
     let pool = tokio::task::spawn_blocking(|| CaPool::of(CaKind::USUAL)).await??;
     let answers = Answers::watch(&stage).await?;
-    let program = Program::start(&Setup::both(&stage, &pool).await?).await?;
+    let setup = Setup::both(&stage, &pool).await?;
+    show_uids(&stage).await?;
+    let program = Program::start(&setup).await?;
     let mut tally = Tally {
         attempts: 0,
         wrong: Vec::new(),
@@ -231,12 +233,26 @@ impl Scene {
                 },
             ),
             forgery("the pod's true UIDs", Becomes::Issued, &|_| {}),
-            // Who knows the pod's UID could name the others' too, and under meshtool's RBAC the
-            // program sees neither nodes nor service accounts.
-            forgery("the pod's true UID alone", Becomes::Issued, &|spec| {
-                spec.service_account_uid = WRONG_UID.into();
-                spec.node_uid = WRONG_UID.into();
-            }),
+            // The program is shown nodes and service accounts; under meshtool's RBAC, which shows
+            // neither, these three would be issued.
+            forgery(
+                "the pod's true UID alone",
+                Becomes::Waits("NodeReplaced"),
+                &|spec| {
+                    spec.service_account_uid = WRONG_UID.into();
+                    spec.node_uid = WRONG_UID.into();
+                },
+            ),
+            forgery(
+                "another node UID",
+                Becomes::Waits("NodeReplaced"),
+                &|spec| spec.node_uid = WRONG_UID.into(),
+            ),
+            forgery(
+                "another service account UID",
+                Becomes::Waits("ServiceAccountReplaced"),
+                &|spec| spec.service_account_uid = WRONG_UID.into(),
+            ),
         ];
         if let Some(csr) = self.boastful_csr()? {
             let mut spec = honest(&|_| {});
@@ -276,7 +292,7 @@ impl Scene {
         Ok(Some(STANDARD.encode(csr.der())))
     }
 
-    /// Where nothing guards creation: a true UID is believed, everything else waits.
+    /// Where nothing guards creation: true UIDs are believed, everything else waits.
     async fn unguarded(
         &self,
         program: &Program,
@@ -605,13 +621,38 @@ where
 
 /// Lets a user create requests and write statuses, in all namespaces, and waits until it is so.
 async fn grant(stage: &Stage, name: &str, user: &User) -> Result<()> {
-    let name = stage.scoped(name);
     let rules = json!([
         {"apiGroups": [CERTIFICATES], "resources": ["podcertificaterequests"],
          "verbs": ["create", "get"]},
         {"apiGroups": [CERTIFICATES], "resources": ["podcertificaterequests/status"],
          "verbs": ["update"]},
     ]);
+    bind(stage, name, user, rules).await?;
+    let attributes = json!({
+        "group": CERTIFICATES, "resource": "podcertificaterequests", "verb": "create",
+        "namespace": "default",
+    });
+    stage.wait_for_rights(user, &attributes).await
+}
+
+/// Shows the program nodes and service accounts, which meshtool's RBAC does not.
+async fn show_uids(stage: &Stage) -> Result<()> {
+    let controller = stage.controller();
+    let resources = ["nodes", "serviceaccounts"];
+    let rules = json!([
+        {"apiGroups": [""], "resources": resources, "verbs": ["list", "watch"]},
+    ]);
+    bind(stage, "uids", &controller, rules).await?;
+    for resource in resources {
+        let attributes = json!({"group": "", "resource": resource, "verb": "watch"});
+        stage.wait_for_rights(&controller, &attributes).await?;
+    }
+    Ok(())
+}
+
+/// Gives a user rights in all namespaces.
+async fn bind(stage: &Stage, name: &str, user: &User, rules: Value) -> Result<()> {
+    let name = stage.scoped(name);
     stage
         .create(
             &Api::<ClusterRole>::all(stage.admin.clone()),
@@ -629,11 +670,7 @@ async fn grant(stage: &Stage, name: &str, user: &User) -> Result<()> {
             }),
         )
         .await?;
-    let attributes = json!({
-        "group": CERTIFICATES, "resource": "podcertificaterequests", "verb": "create",
-        "namespace": "default",
-    });
-    stage.wait_for_rights(user, &attributes).await
+    Ok(())
 }
 
 const CERTIFICATES: &str = "certificates.k8s.io";

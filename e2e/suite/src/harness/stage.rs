@@ -187,8 +187,7 @@ impl Stage {
             "group": "events.k8s.io", "resource": "events", "verb": "create",
             "namespace": "default",
         });
-        let user = User::service_account(&namespace, CONTROLLER);
-        self.wait_for_rights(&user, &last).await?;
+        self.wait_for_rights(&self.controller(), &last).await?;
 
         let wanted = serde_json::from_value::<TokenRequest>(
             json!({"metadata": {}, "spec": {"audiences": [], "expirationSeconds": 86_400}}),
@@ -210,6 +209,11 @@ impl Stage {
         let path = self.folder.join("controller.kubeconfig");
         fs::write(&path, config.to_string())?;
         Ok(path)
+    }
+
+    /// Who the controller is.
+    pub(crate) fn controller(&self) -> User {
+        User::service_account(&self.scoped("controller"), CONTROLLER)
     }
 
     /// What meshtool's manifests give its controller. No patch anywhere.
