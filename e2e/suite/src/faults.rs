@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use podcert_cases::material::KeyType;
-use podcert_cases::{ApiVersion, Release, Server as _, Target, User};
+use podcert_cases::{ApiVersion, Release, Server as _, User};
 use podcert_runtime::SystemClock;
 use podcert_runtime::api::{Connection, Options};
 use rustix::process::{Signal, kill_process};
@@ -24,13 +24,13 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use self::burst::{Burst, Meddling};
-use crate::cluster::Cluster;
+use crate::cluster::{CertificatesApi, Cluster};
 use crate::harness::{
     Ask, CaKind, CaPool, Metrics, PATIENCE, Plan, Population, Program, Setup, Source, Stage,
     WorkloadKey,
 };
 use crate::real::{Real, speaking_for};
-use crate::release;
+use crate::release::{self, Skew};
 use crate::run::{Context, Outcome, Step};
 
 /// Every fault.
@@ -67,6 +67,11 @@ pub(crate) fn steps() -> Vec<Step> {
         everywhere("fault-etcd-paused", |context| {
             Box::pin(etcd_paused(context))
         }),
+        Step {
+            name: "fault-keys-not-shown",
+            releases: &[Release::V1_37],
+            run: |context| Box::pin(keys_not_shown(context)),
+        },
         from_1_36("upgrade-to-1.37", |context| {
             Box::pin(async move { upgraded(&context.cluster).await })
         }),
@@ -172,6 +177,40 @@ async fn etcd_paused(context: Context) -> Result<Outcome> {
     scene.close(outcome).await
 }
 
+/// Requests of kubelets older than 1.36, and an API server that ceases to serve the one version
+/// which shows their keys. They wait, and are issued when it serves that again.
+async fn keys_not_shown(context: Context) -> Result<Outcome> {
+    let Context { cluster, .. } = &context;
+    let skew = Skew {
+        server: context.release,
+        kubelets: Release::V1_35,
+    };
+    let scene = Scene::with(cluster, skew, 1, &[]).await?;
+    let burst = Burst {
+        apis: vec![ApiVersion::V1beta1, ApiVersion::V1],
+        count: KEYS_NOT_SHOWN,
+        ..scene.burst(Meddling::None)
+    };
+    scene.signal(Signal::STOP)?;
+    let mut running = burst.clone().start();
+    running.open(burst.count).await?;
+    cluster.serve(CertificatesApi::Stock).await?;
+    scene.signal(Signal::CONT)?;
+    scene
+        .counted(
+            "not every request waits for its key to be shown".to_owned(),
+            |metrics| {
+                let hidden = [("reason", "KeyNotShown")];
+                metrics.sum("podcert_requests_waiting", &hidden) as usize == burst.count
+            },
+        )
+        .await?;
+    running.goes_on()?;
+    cluster.serve(CertificatesApi::All).await?;
+    let outcome = running.end(&burst).await?;
+    scene.close(outcome).await
+}
+
 /// The API server becomes one of another release, which serves v1, and v1beta1 or not. Nodes and
 /// the program find that out.
 async fn upgraded(cluster: &Cluster) -> Result<Outcome> {
@@ -214,14 +253,18 @@ struct Scene {
 
 impl Scene {
     async fn open(cluster: &Cluster) -> Result<Self> {
-        Self::with(cluster, 1, &[]).await
+        Self::with(cluster, Skew::none(cluster.release()), 1, &[]).await
     }
 
     /// With so many namespaces, and pods that mount projections of further signers too.
-    async fn with(cluster: &Cluster, namespaces: usize, further: &[&str]) -> Result<Self> {
-        let target = newest(cluster.release())?;
+    async fn with(
+        cluster: &Cluster,
+        skew: Skew,
+        namespaces: usize,
+        further: &[&str],
+    ) -> Result<Self> {
         let file = cluster.kubeconfig();
-        let stage = Stage::open(&file, target, "fault").await?;
+        let stage = Stage::open(&file, skew, "fault").await?;
         let policies = SIGNERS.iter().chain(further);
         let plan = Plan {
             namespaces,
@@ -269,7 +312,7 @@ impl Scene {
             admin: self.admin.clone(),
             namespace,
             name: "burst",
-            apis: vec![self.stage.target.api],
+            apis: vec![self.stage.skew.api()],
             requests,
             key: self.key.public.clone(),
             count,
@@ -369,10 +412,10 @@ impl Scene {
 /// The object that asks this, without a name.
 pub(crate) fn request(stage: &Stage, ask: &Ask) -> Value {
     json!({
-        "apiVersion": format!("certificates.k8s.io/{}", stage.target.api.as_str()),
+        "apiVersion": format!("certificates.k8s.io/{}", stage.skew.api().as_str()),
         "kind": "PodCertificateRequest",
         "metadata": {},
-        "spec": ask.spec(stage.target.release),
+        "spec": ask.spec(stage.skew.kubelets),
     })
 }
 
@@ -388,16 +431,11 @@ pub(crate) async fn connect(kubeconfig: &Path, user: &User) -> Result<Client> {
     Ok(Connection::from_config(&config, options)?.client().clone())
 }
 
-/// The newest version that a release serves.
-pub(crate) fn newest(release: Release) -> Result<Target> {
-    let targets = release::targets(release).into_iter().next();
-    targets.context("invariant: a release serves some version")
-}
-
 /// The program's.
 const SIGNERS: [&str; 2] = ["service-dns", "spiffe"];
 const BURST: usize = 500;
 const PODS: usize = 10;
+const KEYS_NOT_SHOWN: usize = 40;
 const ETCD_PAUSE: Duration = Duration::from_secs(30);
 /// So that a burst lasts longer than an upgrade.
 const UPGRADE_PACE: Duration = Duration::from_millis(40);

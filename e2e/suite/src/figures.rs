@@ -21,7 +21,7 @@ use kube::client::Body;
 use kube::core::WatchEvent;
 use podcert_authority::{Authority, Pool};
 use podcert_cases::material::KeyType;
-use podcert_cases::{Target, User};
+use podcert_cases::User;
 use podcert_controller::DEFAULT_CONCURRENCY;
 use podcert_pki::{ExtKeyUsages, LeafNames, LeafSpec, Validity};
 use serde::Deserialize;
@@ -29,18 +29,19 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::process::Process;
-use crate::faults::{connect, newest, request};
+use crate::faults::{connect, request};
 use crate::harness::{
     Ask, CaKind, CaPool, Plan, Pod, Population, Program, Setup, Source, Stage, WorkloadKey, now,
 };
+use crate::release::Skew;
 use crate::report::Goal;
 use crate::run::{Context, Outcome};
 use crate::say;
 
 /// podcert's share of what the null signer issues.
 pub(crate) async fn step(context: Context) -> Result<Outcome> {
-    let target = newest(context.release)?;
-    let measured = Throughput::measure(&context.cluster.kubeconfig(), target).await?;
+    let skew = Skew::none(context.release);
+    let measured = Throughput::measure(&context.cluster.kubeconfig(), skew).await?;
     let (share, podcert, null) = (measured.share(), measured.podcert(), measured.null());
     for (podcert, null) in &measured.turns {
         say(&format!(
@@ -85,8 +86,8 @@ impl Throughput {
     ///
     /// # Errors
     /// When anything is refused, or not answered in time.
-    pub(crate) async fn measure(kubeconfig: &Path, target: Target) -> Result<Self> {
-        let stage = Stage::open(kubeconfig, target, "rate").await?;
+    pub(crate) async fn measure(kubeconfig: &Path, skew: Skew) -> Result<Self> {
+        let stage = Stage::open(kubeconfig, skew, "rate").await?;
         let signers = ["spiffe", "null"].map(|policy| stage.signer(policy));
         let plan = Plan {
             namespaces: 1,
@@ -104,7 +105,7 @@ impl Throughput {
             "null-signer".to_owned(),
             format!("--kubeconfig={}", setup.kubeconfig.display()),
             format!("--signer={}", stage.signer("null")),
-            format!("--api={}", target.api.as_str()),
+            format!("--api={}", skew.api().as_str()),
             format!("--status={}", status.display()),
             format!("--concurrency={DEFAULT_CONCURRENCY}"),
         ];
@@ -201,7 +202,7 @@ impl Load {
         Self {
             path: format!(
                 "/apis/certificates.k8s.io/{}/namespaces/{}/podcertificaterequests",
-                stage.target.api.as_str(),
+                stage.skew.api().as_str(),
                 stage.scoped("0"),
             ),
             requests: population

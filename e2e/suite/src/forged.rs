@@ -21,7 +21,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use podcert_cases::material::{self, KeyType};
-use podcert_cases::{Release, Target, User};
+use podcert_cases::{Release, User};
 use podcert_pki::{Chain, TrustBundle};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -35,7 +35,8 @@ use crate::harness::{
     Answers, Ask, CaKind, CaPool, Kubelet, Outcome, PATIENCE, Pod, Program, Request, RequestId,
     Setup, Source, Spec, Stage, WorkloadKey, now,
 };
-use crate::matrix::{Issued, Policy, newest};
+use crate::matrix::{Issued, Policy};
+use crate::release::Skew;
 use crate::run::{self, Context};
 
 /// How it went.
@@ -86,15 +87,19 @@ struct Scene {
 pub(crate) async fn step(context: Context) -> Result<run::Outcome> {
     let kubeconfig = context.cluster.kubeconfig();
     let admission = checkout().join("deploy/admission");
-    let tally = forge(&kubeconfig, newest(context.release), &admission).await?;
-    ensure!(
-        tally.wrong.is_empty(),
-        "{} of {} attempts came out wrong: {}",
-        tally.wrong.len(),
-        tally.attempts,
-        tally.wrong.join("\n")
-    );
-    Ok(run::Outcome::of(format!("{} attempts", tally.attempts)))
+    let mut attempts = 0;
+    for skew in Skew::all(context.release) {
+        let tally = forge(&kubeconfig, skew, &admission).await?;
+        ensure!(
+            tally.wrong.is_empty(),
+            "{skew}: {} of {} attempts came out wrong: {}",
+            tally.wrong.len(),
+            tally.attempts,
+            tally.wrong.join("\n")
+        );
+        attempts += tally.attempts;
+    }
+    Ok(run::Outcome::of(format!("{attempts} attempts")))
 }
 
 /// Makes all forgeries on the server of an administrator's kubeconfig; `admission` is the folder
@@ -102,8 +107,8 @@ pub(crate) async fn step(context: Context) -> Result<run::Outcome> {
 ///
 /// # Errors
 /// When it could not be tried.
-pub(crate) async fn forge(kubeconfig: &Path, target: Target, admission: &Path) -> Result<Tally> {
-    let stage = Stage::open(kubeconfig, target, "forged").await?;
+pub(crate) async fn forge(kubeconfig: &Path, skew: Skew, admission: &Path) -> Result<Tally> {
+    let stage = Stage::open(kubeconfig, skew, "forged").await?;
     let scene = Scene::set(&stage).await?;
     let pool = tokio::task::spawn_blocking(|| CaPool::of(CaKind::USUAL)).await??;
     let answers = Answers::watch(&stage).await?;
@@ -171,8 +176,9 @@ impl Scene {
         guarded
     }
 
+    /// Of the kubelets that are played.
     fn release(&self) -> Release {
-        self.stage.target.release
+        self.stage.skew.kubelets
     }
 
     fn ask(&self, pod: &Arc<Pod>, policy: Policy) -> Ask {

@@ -1,8 +1,9 @@
 //! Every kind of workload key under every kind of CA, by every signer, on a real server.
 //!
 //! The certificates count when the server accepted their statuses, and when OpenSSL, Go and webpki
-//! accept their chains against the bundle the server shows. The signer pod-identity is not there
-//! yet, and not in the matrix.
+//! accept their chains against the bundle the server shows. Kubelets of the server's release ask,
+//! and those of every release before: an older one shows its key in another place. The signer
+//! pod-identity is not there yet, and not in the matrix.
 
 pub(crate) mod cost;
 mod verifiers;
@@ -13,13 +14,13 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
 use podcert_cases::material::KUBELET_KEYS;
-use podcert_cases::{ApiVersion, Policies, Release, Target};
 use podcert_pki::{Chain, ExtKeyUsages, TrustBundle};
 
 use self::verifiers::Verifiers;
 use crate::harness::{
     Answered, Answers, Ask, CaKind, CaPool, Kubelet, Program, Setup, Source, Stage, WorkloadKey,
 };
+use crate::release::Skew;
 use crate::run::{Context, Outcome};
 
 /// How the matrix went.
@@ -57,49 +58,36 @@ pub(crate) struct Issued {
 /// # Errors
 /// What was wrong, or why it could not be run.
 pub(crate) async fn step(context: Context) -> Result<Outcome> {
-    let tally = run(&context.cluster.kubeconfig(), newest(context.release)).await?;
-    ensure!(
-        tally.wrong.is_empty(),
-        "{} certificates, {} wrong: {}",
-        tally.certificates,
-        tally.wrong.len(),
-        tally.wrong.join("\n")
-    );
-    ensure!(
-        tally.certificates == Tally::EXPECTED,
-        "only {} certificates",
-        tally.certificates
-    );
-    let Tally {
-        certificates,
-        verdicts,
-        ..
-    } = tally;
+    let (mut certificates, mut verdicts) = (0, 0);
+    for skew in Skew::all(context.release) {
+        let tally = run(&context.cluster.kubeconfig(), skew).await?;
+        ensure!(
+            tally.wrong.is_empty(),
+            "{skew}: {} certificates, {} wrong: {}",
+            tally.certificates,
+            tally.wrong.len(),
+            tally.wrong.join("\n")
+        );
+        ensure!(
+            tally.certificates == Tally::EXPECTED,
+            "{skew}: only {} certificates",
+            tally.certificates
+        );
+        certificates += tally.certificates;
+        verdicts += tally.verdicts;
+    }
     Ok(Outcome::of(format!(
         "{certificates} certificates, {verdicts} verdicts; pod-identity is not there yet"
     )))
-}
-
-/// The release, and the newest API version it serves.
-pub(crate) fn newest(release: Release) -> Target {
-    let api = match release {
-        Release::V1_35 | Release::V1_36 => ApiVersion::V1beta1,
-        Release::V1_37 => ApiVersion::V1,
-    };
-    Target {
-        release,
-        api,
-        policies: Policies::Evaluated,
-    }
 }
 
 /// Runs the matrix on the server of an administrator's kubeconfig.
 ///
 /// # Errors
 /// When it could not be run.
-pub(crate) async fn run(kubeconfig: &Path, target: Target) -> Result<Tally> {
+pub(crate) async fn run(kubeconfig: &Path, skew: Skew) -> Result<Tally> {
     let verifiers = tokio::task::spawn_blocking(Verifiers::find);
-    let stage = Stage::open(kubeconfig, target, "matrix").await?;
+    let stage = Stage::open(kubeconfig, skew, "matrix").await?;
     let keys = keys().await?;
     let asks = population(&stage, &keys).await?;
     let answers = Answers::watch(&stage).await?;

@@ -222,9 +222,9 @@ async fn run_step(step: &Step, context: Context) -> StepReport {
     }
 }
 
-/// The cluster, or a new one in its place if a part of it is down.
+/// The cluster, or a new one in its place if a step left it otherwise than it found it.
 async fn whole(cluster: Arc<Cluster>, options: &Options) -> Result<Arc<Cluster>> {
-    if cluster.is_whole() && cluster.release() == options.release {
+    if cluster.is_as_started() {
         return Ok(cluster);
     }
     end(cluster).await?;

@@ -109,6 +109,7 @@ pub(crate) struct Cluster {
 #[derive(Debug)]
 struct Running {
     release: Release,
+    api: CertificatesApi,
     parts: Parts,
     etcd: Arc<Process>,
     apiserver: Option<Arc<Process>>,
@@ -148,6 +149,7 @@ impl Cluster {
             network,
             running: Mutex::new(Running {
                 release: options.release,
+                api: options.api,
                 parts,
                 etcd: Arc::new(etcd),
                 apiserver: None,
@@ -200,11 +202,14 @@ impl Cluster {
         processes
     }
 
-    /// Whether every part runs.
-    pub(crate) fn is_whole(&self) -> bool {
+    /// Whether every part runs, of the release and with the versions that it was started with.
+    pub(crate) fn is_as_started(&self) -> bool {
         let all = {
             let running = self.running();
-            running.apiserver.is_some() && running.controllers.is_some()
+            running.apiserver.is_some()
+                && running.controllers.is_some()
+                && running.release == self.options.release
+                && running.api == self.options.api
         };
         all && self.processes().iter().all(|part| part.is_running())
     }
@@ -243,6 +248,12 @@ impl Cluster {
         self.start_apiserver().await?;
         self.options.progress.end();
         Ok(())
+    }
+
+    /// The same with an API server that serves these versions of `certificates.k8s.io`.
+    pub(crate) async fn serve(&self, api: CertificatesApi) -> Result<()> {
+        self.running().api = api;
+        self.restart_apiserver().await
     }
 
     /// Starts the API server and the controllers of another release on the same data and port, in
@@ -320,7 +331,7 @@ impl Cluster {
                 &built.program,
                 &flags::apiserver(
                     running.release,
-                    self.options.api,
+                    running.api,
                     self.folder(),
                     self.network,
                     &self.ports,

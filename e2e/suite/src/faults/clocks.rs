@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::Scene;
 use super::burst::{self, Burst, Meddling};
 use crate::harness::{Metrics, Pod, Setup, Stage, now};
+use crate::release::Skew;
 use crate::run::{Context, Outcome};
 
 /// How far the controllers' clocks are off, each with the name of its signer, and whether somebody
@@ -61,7 +62,7 @@ impl Clock for Off {
 /// Controllers with clocks that are off, all at once.
 pub(super) async fn skewed(context: Context) -> Result<Outcome> {
     let names = CLOCKS.map(|(name, ..)| name);
-    let scene = Scene::with(&context.cluster, CLOCKS.len(), &names).await?;
+    let scene = Scene::with(&context.cluster, Skew::none(context.release), CLOCKS.len(), &names).await?;
     let all = CLOCKS.iter().enumerate();
     let skewed =
         all.map(|(number, (name, ahead, told))| Skewed::new(&scene, number, name, *ahead, *told));

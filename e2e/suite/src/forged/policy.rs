@@ -125,7 +125,7 @@ impl Applied {
             node_uid: "0".into(),
             ..Spec::default()
         };
-        WorkloadKey::of(KeyType::P256)?.show(self.stage.target.release, &mut spec);
+        WorkloadKey::of(KeyType::P256)?.show(self.stage.skew.kubelets, &mut spec);
         let request: Request = serde_json::from_value(json!({
             "apiVersion": self.stage.resource("").api_version,
             "kind": "PodCertificateRequest",

@@ -244,7 +244,7 @@ impl Kubelet {
     /// # Errors
     /// When the server refuses.
     pub(crate) async fn ask(&self, ask: &Ask) -> Result<RequestId> {
-        let spec = ask.spec(self.stage.target.release);
+        let spec = ask.spec(self.stage.skew.kubelets);
         let started = Instant::now();
         loop {
             let made = self

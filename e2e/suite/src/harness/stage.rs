@@ -13,21 +13,22 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
-use podcert_cases::{Target, User};
+use podcert_cases::User;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{Metrics, PATIENCE, Request, now};
 use crate::real::speaking_for;
+use crate::release::Skew;
 
 /// A place on a server.
 ///
 /// Ended with [`Stage::close`]; a stage that is dropped leaves its objects behind, which do not
 /// disturb others.
 pub(crate) struct Stage {
-    /// The server's release, and the version requests are made in.
-    pub(crate) target: Target,
+    /// The server's release, and that of the kubelets played here.
+    pub(crate) skew: Skew,
     /// The name that everything of this stage bears.
     pub(crate) name: String,
     /// Calls as the administrator.
@@ -43,7 +44,7 @@ impl Stage {
     ///
     /// # Errors
     /// When the kubeconfig cannot be used.
-    pub(crate) async fn open(file: &Path, target: Target, label: &str) -> Result<Arc<Self>> {
+    pub(crate) async fn open(file: &Path, skew: Skew, label: &str) -> Result<Arc<Self>> {
         let kubeconfig = Kubeconfig::read_from(file)
             .with_context(|| format!("kubeconfig {}", file.display()))?;
         let config =
@@ -57,7 +58,7 @@ impl Stage {
             .create(&folder)
             .with_context(|| format!("folder {}", folder.display()))?;
         Ok(Arc::new(Self {
-            target,
+            skew,
             name,
             admin: Client::try_from(config.clone())?,
             folder,
@@ -106,7 +107,7 @@ impl Stage {
 
     /// What the API calls a kind of `certificates.k8s.io` here.
     pub(crate) fn resource(&self, kind: &str) -> ApiResource {
-        let version = self.target.api.as_str();
+        let version = self.skew.api().as_str();
         ApiResource {
             group: "certificates.k8s.io".into(),
             version: version.into(),
@@ -305,7 +306,7 @@ impl Stage {
 impl std::fmt::Debug for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stage")
-            .field("target", &self.target)
+            .field("skew", &self.skew)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }

@@ -7,16 +7,16 @@
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
-use podcert_cases::Target;
 use podcert_cases::material::KeyType;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::{Policy, newest};
+use super::Policy;
 use crate::cluster::Cluster;
 use crate::harness::{
     Answers, Ask, CaKind, CaPool, Kubelet, Metrics, PATIENCE, Plan, Population, Program, Setup,
     Source, Stage, WorkloadKey,
 };
+use crate::release::Skew;
 use crate::report::Goal;
 use crate::run::{Context, Outcome};
 
@@ -37,8 +37,8 @@ pub(crate) struct Cost {
 /// When it could not be measured.
 pub(crate) async fn step(context: Context) -> Result<Outcome> {
     let cluster = Cluster::start(&context.options()).await?;
-    let target = newest(context.release);
-    let cost = measure(&cluster.kubeconfig(), target, CERTIFICATES_ISSUED).await?;
+    let skew = Skew::none(context.release);
+    let cost = measure(&cluster.kubeconfig(), skew, CERTIFICATES_ISSUED).await?;
     cluster.remove().await?;
     Ok(
         Outcome::of(format!("of {} certificates", cost.certificates))
@@ -52,12 +52,8 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
 ///
 /// # Errors
 /// When it could not be measured.
-pub(crate) async fn measure(
-    kubeconfig: &Path,
-    target: Target,
-    certificates: usize,
-) -> Result<Cost> {
-    let stage = Stage::open(kubeconfig, target, "cost").await?;
+pub(crate) async fn measure(kubeconfig: &Path, skew: Skew, certificates: usize) -> Result<Cost> {
+    let stage = Stage::open(kubeconfig, skew, "cost").await?;
     let pool = tokio::task::spawn_blocking(|| CaPool::of(CaKind::USUAL)).await??;
     let program = Program::start(&Setup::both(&stage, &pool).await?).await?;
     let sources = Policy::ALL.map(|policy| Source::of(stage.signer(policy.as_str())));
