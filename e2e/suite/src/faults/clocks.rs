@@ -62,7 +62,13 @@ impl Clock for Off {
 /// Controllers with clocks that are off, all at once.
 pub(super) async fn skewed(context: Context) -> Result<Outcome> {
     let names = CLOCKS.map(|(name, ..)| name);
-    let scene = Scene::with(&context.cluster, Skew::none(context.release), CLOCKS.len(), &names).await?;
+    let scene = Scene::with(
+        &context.cluster,
+        Skew::none(context.release),
+        CLOCKS.len(),
+        &names,
+    )
+    .await?;
     let all = CLOCKS.iter().enumerate();
     let skewed =
         all.map(|(number, (name, ahead, told))| Skewed::new(&scene, number, name, *ahead, *told));
