@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::objects::{config_map, pod, pod_account};
+use crate::samples::{config_map, pod, pod_account};
 use crate::{Case, Policies, World};
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::objects::{config_map, names, pod, pod_account, samples, version};
+use crate::samples::{config_map, names, pod, pod_account, samples, version};
 use crate::{Case, World};
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::objects::names;
+use crate::samples::names;
 use crate::{Case, Policies, World};
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -36,6 +36,7 @@ mod paths;
 mod policy;
 mod requests;
 mod rights;
+mod samples;
 mod selectors;
 mod signers;
 mod watches;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::objects::{config_map, names, samples};
+use crate::samples::{config_map, names, samples};
 use crate::{Answer, Case, World};
 
 pub(crate) fn cases() -> Vec<Case> {

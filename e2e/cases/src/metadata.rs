@@ -68,7 +68,7 @@ async fn labels(world: World) {
     }});
     assert_eq!(accepted(&world, &fine).await["labels"], fine["labels"]);
     let long = "x".repeat(64);
-    let subdomain = crate::objects::SUBDOMAIN;
+    let subdomain = crate::samples::SUBDOMAIN;
     for (key, value, bad, why) in [
         ("a b", "c", "a b", format!("name part {QUALIFIED}")),
         ("A/b", "c", "A/b", format!("prefix part {subdomain}")),

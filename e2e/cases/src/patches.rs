@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::objects::{config_map, pod, pod_account, version};
+use crate::samples::{config_map, pod, pod_account, version};
 use crate::{Answer, Case, World};
 
 pub(crate) fn cases() -> Vec<Case> {

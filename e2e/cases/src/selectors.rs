@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::objects::{config_map, names, pod, pod_account};
+use crate::samples::{config_map, names, pod, pod_account};
 use crate::{Answer, Case, World};
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -148,7 +148,7 @@ async fn label_grammar(world: World) {
 
 async fn label_values(world: World) {
     const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-    let subdomain = crate::objects::SUBDOMAIN;
+    let subdomain = crate::samples::SUBDOMAIN;
     let long = "x".repeat(64);
     for (selector, message) in [
         (

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::objects::{config_map, pod, pod_account, version};
+use crate::samples::{config_map, pod, pod_account, version};
 use crate::{Case, Changes, World};
 
 pub(crate) fn cases() -> Vec<Case> {

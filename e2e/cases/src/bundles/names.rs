@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{NO_ANCHOR, accepted, ask, bundle, invalid, omitted, refused, signer};
 use crate::material::ca;
-use crate::objects::SUBDOMAIN;
+use crate::samples::SUBDOMAIN;
 use crate::{Case, World};
 
 pub(super) fn cases() -> Vec<Case> {

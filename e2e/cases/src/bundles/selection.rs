@@ -26,7 +26,7 @@ async fn selected(world: World) {
     let list = |selector: String| {
         let admin = admin.clone();
         let path = format!("{}?fieldSelector={selector}", world.bundles());
-        async move { crate::objects::names(&admin.get(&path).await.ok()) }
+        async move { crate::samples::names(&admin.get(&path).await.ok()) }
     };
     let name = format!("{prefix}x");
     assert_eq!(
