@@ -41,12 +41,13 @@ use crate::host::Host;
 )]
 struct Cli {
     /// What to log, such as info, debug or podcert_controller=debug
+    // kube warns of each refused watch; podcert says it once, and what follows from it.
     #[arg(
         long,
         global = true,
         env = "PODCERT_LOG",
         value_name = "FILTER",
-        default_value = "info",
+        default_value = "info,kube_runtime=error",
         help_heading = "Logging"
     )]
     log: String,

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{PodCertificateRequest, PodCertificateRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
@@ -38,7 +38,7 @@ pub(crate) async fn figures(certificates: u32) -> Result<Vec<Figure>> {
     let clock = Arc::new(SystemClock);
     let sandbox = Sandbox::start(Options::new(clock.clone(), Images::new())).await?;
     let admin = sandbox.admin();
-    let pods = stage(&admin).await?;
+    let workloads = stage(&admin).await?;
 
     let pool = Pool::generate(&CaOptions::new(CaId::new("1")), clock.now())?;
     let pool_file = sandbox.state_dir().join("pool.json");
@@ -50,13 +50,13 @@ pub(crate) async fn figures(certificates: u32) -> Result<Vec<Figure>> {
     let stats = || sandbox.api().stats().of_user(&user.name);
     let issued = Issued::watch(admin.clone());
     // Warm: connections open, allocator grown.
-    load(&admin, &pods, &issued, 500).await?;
+    load(&admin, &workloads, &issued, 500).await?;
     let yardstick = Yardstick::new()?;
     let mut unit = vec![yardstick.sign_and_verify(YARDSTICK)?];
     let (before, cpu_before) = (stats(), controller.cpu_seconds()?);
     let began = Instant::now();
     for _ in 0..PARTS {
-        load(&admin, &pods, &issued, certificates / PARTS).await?;
+        load(&admin, &workloads, &issued, certificates / PARTS).await?;
         unit.push(yardstick.sign_and_verify(YARDSTICK)?);
     }
     let wall = began.elapsed();
@@ -208,20 +208,33 @@ async fn is_ready(address: &str) -> bool {
     ask.await.unwrap_or(false)
 }
 
+/// A pod, and the UIDs that its kubelet knows.
+struct Workload {
+    pod: Pod,
+    service_account_uid: String,
+    node_uid: String,
+}
+
 /// Namespaces and pods that mount a projection of the signer, on a node nobody plays.
-async fn stage(admin: &Client) -> Result<Vec<Pod>> {
+async fn stage(admin: &Client) -> Result<Vec<Workload>> {
+    let nodes: Api<Node> = Api::all(admin.clone());
+    let node = serde_json::from_value(json!({"metadata": {"name": NODE}}))?;
+    let node = nodes.create(&PostParams::default(), &node).await?;
     let namespaces: Api<Namespace> = Api::all(admin.clone());
-    let mut pods = Vec::new();
+    let mut workloads = Vec::new();
     for number in 0..NAMESPACES {
         let namespace = format!("bench-{number}");
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
         namespaces.create(&PostParams::default(), &object).await?;
+        // It comes with its namespace.
+        let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), &namespace);
+        let account = accounts.get("default").await?;
         let api: Api<Pod> = Api::namespaced(admin.clone(), &namespace);
         for pod in 0..PODS_PER_NAMESPACE {
             let object = serde_json::from_value(json!({
                 "metadata": {"name": format!("web-{pod}"), "labels": {"app": "web"}},
                 "spec": {
-                    "nodeName": "elsewhere",
+                    "nodeName": NODE,
                     "serviceAccountName": "default",
                     "containers": [{"name": "main", "image": "example.com/web:1"}],
                     "volumes": [{"name": "tls", "projected": {"sources": [{"podCertificate": {
@@ -231,22 +244,27 @@ async fn stage(admin: &Client) -> Result<Vec<Pod>> {
                     }}]}}],
                 },
             }))?;
-            pods.push(api.create(&PostParams::default(), &object).await?);
+            workloads.push(Workload {
+                pod: api.create(&PostParams::default(), &object).await?,
+                service_account_uid: account.uid().unwrap_or_default(),
+                node_uid: node.uid().unwrap_or_default(),
+            });
         }
     }
-    Ok(pods)
+    Ok(workloads)
 }
 
-/// Makes `count` requests for `pods` in turn, never more than [`AT_ONCE`] of them unanswered, and
-/// waits for the last.
-async fn load(admin: &Client, pods: &[Pod], issued: &Issued, count: u32) -> Result<()> {
+/// Makes `count` requests for `workloads` in turn, never more than [`AT_ONCE`] of them unanswered,
+/// and waits for the last.
+async fn load(admin: &Client, workloads: &[Workload], issued: &Issued, count: u32) -> Result<()> {
     let goal = issued.count() + count;
-    stream::iter((0..count).zip(pods.iter().cycle()))
-        .map(|(_, pod)| async move {
+    stream::iter((0..count).zip(workloads.iter().cycle()))
+        .map(|(_, workload)| async move {
             let place = issued.places.clone().acquire_owned().await?;
-            let namespace = pod.namespace().unwrap_or_default();
+            let namespace = workload.pod.namespace().unwrap_or_default();
             let api: Api<PodCertificateRequest> = Api::namespaced(admin.clone(), &namespace);
-            api.create(&PostParams::default(), &request(pod)?).await?;
+            api.create(&PostParams::default(), &request(workload)?)
+                .await?;
             // Given back by the watch.
             place.forget();
             anyhow::Ok(())
@@ -265,7 +283,12 @@ async fn load(admin: &Client, pods: &[Pod], issued: &Issued, count: u32) -> Resu
 }
 
 /// What a kubelet asks: a new key, in an empty CSR.
-fn request(pod: &Pod) -> Result<PodCertificateRequest> {
+fn request(workload: &Workload) -> Result<PodCertificateRequest> {
+    let Workload {
+        pod,
+        service_account_uid,
+        node_uid,
+    } = workload;
     let csr = empty_csr(&PrivateKey::generate(KeyType::EcdsaP256)?)?;
     Ok(PodCertificateRequest {
         metadata: ObjectMeta {
@@ -278,9 +301,9 @@ fn request(pod: &Pod) -> Result<PodCertificateRequest> {
             pod_name: pod.name_any(),
             pod_uid: pod.uid().unwrap_or_default(),
             service_account_name: "default".to_owned(),
-            service_account_uid: "7f3a1a57-7ad9-4f8d-a4b1-000000000002".to_owned(),
-            node_name: "elsewhere".to_owned(),
-            node_uid: "7f3a1a57-7ad9-4f8d-a4b1-000000000003".to_owned(),
+            service_account_uid: service_account_uid.clone(),
+            node_name: NODE.to_owned(),
+            node_uid: node_uid.clone(),
             max_expiration_seconds: Some(86_400),
             stub_pkc_s10_request: ByteString(csr),
             ..PodCertificateRequestSpec::default()
@@ -325,6 +348,7 @@ impl Issued {
 }
 
 const SIGNER: &str = "row-major.net/spiffe";
+const NODE: &str = "elsewhere";
 const NAMESPACES: u32 = 20;
 const PODS_PER_NAMESPACE: u32 = 50;
 /// Requests that wait for their answer at any moment.
