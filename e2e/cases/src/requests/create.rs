@@ -1,8 +1,8 @@
 //! Creation: defaults, names, namespaces, what clients cannot set.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{accepted, create, proper, refused};
+use super::{accepted, create, proper, refused, remove};
 use crate::{Case, World};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -204,11 +204,6 @@ pub(super) fn cases() -> Vec<Case> {
             },
         ),
     ]
-}
-
-/// Takes a field out of a part of an object.
-pub(super) fn remove(object: &mut Value, part: &str, field: &str) {
-    object[part].as_object_mut().expect("a map").remove(field);
 }
 
 async fn defaults(world: World) {

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::create::remove;
-use super::{accepted, create, refused};
+use super::{accepted, create, refused, remove};
 use crate::material::{KeyType, key, set_key};
 use crate::{Case, World};
 

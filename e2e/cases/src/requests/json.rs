@@ -129,7 +129,7 @@ fn requests() -> Vec<Case> {
         Case::new("request-json/field-names-know-case", |world: World| async move {
             let answer = create(&world, |_, object| {
                 object["spec"]["NodeUID"] = object["spec"]["nodeUID"].take();
-                super::create::remove(object, "spec", "nodeUID");
+                super::remove(object, "spec", "nodeUID");
             })
             .await;
             super::invalid(&answer, &[("spec.nodeUID", "Invalid value: \"\": must not be empty")]);

@@ -5,8 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, CustomExtension, DnType, KeyPair, PublicKeyData as _};
 use serde_json::Value;
 
-use super::create::remove;
-use super::{Cause, accepted, create, refused, vectors};
+use super::{Cause, accepted, create, refused, remove, vectors};
 use crate::material::{KeyType, POD_UID, csr, key, proof_of_possession, request};
 use crate::{ApiVersion, Case, Release, Target, World};
 

@@ -143,6 +143,17 @@ impl Scene {
     }
 }
 
+/// A case about a created request.
+pub(super) fn case<F, R>(name: &'static str, run: F) -> Case
+where
+    F: Fn(Scene) -> R + Send + Sync + Copy + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    Case::new(name, move |world: World| async move {
+        run(Scene::begin(world).await).await;
+    })
+}
+
 /// A case: the status of an issued certificate, changed, is refused with exactly these causes.
 pub(super) fn refused(
     name: &'static str,

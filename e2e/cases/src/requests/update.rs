@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::create::remove;
-use super::scene::Scene;
-use super::status::{before_1_37, case, since_1_37};
-use super::{invalid, says};
+use super::scene::{Scene, case};
+use super::{before_1_37, invalid, remove, says, since_1_37};
 use crate::{Case, Release, World};
 
 pub(super) fn cases() -> Vec<Case> {

@@ -191,7 +191,7 @@ async fn bare(world: &World) -> Value {
 fn set_bare(object: &mut Value, key: &rcgen::KeyPair) {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
-    super::create::remove(object, "spec", "stubPKCS10Request");
+    super::remove(object, "spec", "stubPKCS10Request");
     object["spec"]["pkixPublicKey"] = STANDARD.encode(key.subject_public_key_info()).into();
     object["spec"]["proofOfPossession"] = STANDARD.encode(proof_of_possession(key, POD_UID)).into();
 }

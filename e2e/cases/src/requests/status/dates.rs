@@ -4,10 +4,9 @@
 
 use serde_json::Value;
 
-use super::Cause;
-use super::invalid;
-use super::scene::{Scene, accepted, refused};
-use super::status::case;
+use super::CHAIN;
+use crate::requests::scene::{Scene, accepted, case, refused};
+use crate::requests::{Cause, invalid};
 use crate::{Case, World};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -325,7 +324,6 @@ fn told(
     })
 }
 
-const CHAIN: &str = "status.certificateChain";
 const NOT_BEFORE: &str = "status.notBefore";
 const NOT_AFTER: &str = "status.notAfter";
 const REFRESH: &str = "status.beginRefreshAt";
