@@ -22,13 +22,18 @@ macro_rules! label_rule {
         "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
     };
 }
+/// The grammar of what follows the domain in qualified names.
+macro_rules! name_rule {
+    () => {
+        "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+    };
+}
 /// The form of signer names.
 macro_rules! signer_form {
     () => {
         "must be a fully qualified domain and path of the form 'example.com/signer-name'"
     };
 }
-
 /// The grammar of conditions' reasons.
 macro_rules! reason_rule {
     () => {
@@ -36,11 +41,14 @@ macro_rules! reason_rule {
     };
 }
 
+mod annotations;
 mod create;
-mod fields;
 mod json;
 mod keys;
+mod lifetime;
+mod pod;
 mod scene;
+mod signer;
 mod status;
 mod update;
 mod vectors;
@@ -54,7 +62,10 @@ use crate::{Answer, Case, Release, Target, World};
 pub(crate) fn cases() -> Vec<Case> {
     [
         create::cases(),
-        fields::cases(),
+        signer::cases(),
+        pod::cases(),
+        lifetime::cases(),
+        annotations::cases(),
         json::cases(),
         keys::cases(),
         update::cases(),

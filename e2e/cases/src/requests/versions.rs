@@ -2,12 +2,12 @@
 //!
 //! The target's version is v1beta1, so that both are served; the other one is v1.
 
-use rcgen::PublicKeyData as _;
 use serde_json::{Value, json};
 
+use super::keys::set_bare;
 use super::scene::Scene;
 use super::{invalid, proper};
-use crate::material::{KeyType, POD_UID, key, proof_of_possession};
+use crate::material::{KeyType, key};
 use crate::{ApiVersion, Case, Release, World};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -186,14 +186,6 @@ async fn bare(world: &World) -> Value {
         .post(&world.requests(), &object)
         .await
         .created()
-}
-
-fn set_bare(object: &mut Value, key: &rcgen::KeyPair) {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    super::remove(object, "spec", "stubPKCS10Request");
-    object["spec"]["pkixPublicKey"] = STANDARD.encode(key.subject_public_key_info()).into();
-    object["spec"]["proofOfPossession"] = STANDARD.encode(proof_of_possession(key, POD_UID)).into();
 }
 
 /// The path of the namespace's requests, or of one, at v1.

@@ -47,7 +47,7 @@ pub(super) fn cases() -> Vec<Case> {
     ),
     (
         "status.conditions[0].type",
-        "Invalid value: \"\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+        concat!("Invalid value: \"\": name part ", name_rule!()),
     ),
             ],
         )
