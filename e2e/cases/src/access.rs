@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::rights::{
     RBAC, eventually, grant, grant_here, grant_to, granted, marker, owned, role_ref, someone,
+    someone_with,
 };
 use crate::{Case, Release, User, World};
 
@@ -304,8 +305,7 @@ async fn subresources(world: World) {
         ("any", "*", 404, 404),
         ("not-a-glob", "podcertificaterequests/*", 403, 403),
     ] {
-        let user = someone(&world, name);
-        grant(&world, name, &user, rule(resource)).await;
+        let user = someone_with(&world, name, rule(resource)).await;
         let caller = world.as_user(&user);
         let found = (
             caller.get(&format!("{requests}/x")).await.code,
@@ -316,13 +316,12 @@ async fn subresources(world: World) {
 }
 
 async fn verbs_and_groups(world: World) {
-    let user = someone(&world, "reader");
     let rules = json!([
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
         {"apiGroups": ["apps"], "resources": ["services"], "verbs": ["list"]},
         {"apiGroups": ["*"], "resources": ["events"], "verbs": ["*"]},
     ]);
-    grant(&world, "reader", &user, rules).await;
+    let user = someone_with(&world, "reader", rules).await;
     let caller = world.as_user(&user);
     let events = format!(
         "/apis/events.k8s.io/v1/namespaces/{}/events",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::material::{KeyType, SIGNER, key, request};
 use crate::nodes::Place;
-use crate::rights::{eventually, grant, owned, someone};
+use crate::rights::{eventually, owned, someone, someone_with};
 use crate::{Answer, Case, Policies, Target, User, World};
 
 const MANIFEST: &str = include_str!("../../../deploy/admission/own-node.yaml");
@@ -110,11 +110,9 @@ fn refused(world: &World, user: &User, name: &str, node: &str, account: &str) ->
 
 /// A user who may create requests as far as RBAC is concerned.
 async fn creator(world: &World, name: &str) -> User {
-    let user = someone(world, name);
     let rules = json!([{"apiGroups": ["certificates.k8s.io"], "verbs": ["create"],
                         "resources": ["podcertificaterequests"]}]);
-    grant(world, name, &user, rules).await;
-    user
+    someone_with(world, name, rules).await
 }
 
 async fn create(world: &World, user: &User, name: &str, change: impl Fn(&mut Value)) -> Answer {

@@ -35,6 +35,13 @@ pub(crate) async fn grant(world: &World, name: &str, user: &User, rules: Value) 
     grant_to(world, name, subject, user, rules).await;
 }
 
+/// A user of this case alone who may do what these rules say, everywhere.
+pub(crate) async fn someone_with(world: &World, name: &str, rules: Value) -> User {
+    let user = someone(world, name);
+    grant(world, name, &user, rules).await;
+    user
+}
+
 /// As [`grant`], to any kind of subject; `user` is one it covers.
 pub(crate) async fn grant_to(
     world: &World,

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::material::{KeyType, SIGNER, ca, date, denied, key, leaf, request};
-use crate::rights::{grant, grant_here, owned, someone};
-use crate::{Answer, Case, User, World};
+use crate::rights::{grant_here, owned, someone, someone_with};
+use crate::{Answer, Caller, Case, User, World};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -88,11 +88,9 @@ fn not_permitted(user: &User) -> String {
 }
 
 async fn sign_by_name(world: World) {
-    let user = someone(&world, "signer");
-    grant(
+    let user = someone_with(
         &world,
         "signer",
-        &user,
         json!([status(&["update"]), sign(&[SIGNER])]),
     )
     .await;
@@ -104,21 +102,13 @@ async fn sign_by_name(world: World) {
 }
 
 async fn sign_by_domain(world: World) {
-    let user = someone(&world, "signer");
     let rules = json!([status(&["update"]), sign(&["example.com/*"])]);
-    grant(&world, "signer", &user, rules).await;
+    let user = someone_with(&world, "signer", rules).await;
     deny(&world, &user, "a").await.ok();
 }
 
 async fn sign_for_all(world: World) {
-    let user = someone(&world, "signer");
-    grant(
-        &world,
-        "signer",
-        &user,
-        json!([status(&["update"]), sign(&[])]),
-    )
-    .await;
+    let user = someone_with(&world, "signer", json!([status(&["update"]), sign(&[])])).await;
     deny(&world, &user, "a").await.ok();
 }
 
@@ -139,8 +129,7 @@ async fn sign_of_others(world: World) {
             json!({"apiGroups": [""], "resources": ["signers"], "verbs": ["sign"]}),
         ),
     ] {
-        let user = someone(&world, name);
-        grant(&world, name, &user, json!([status(&["update"]), rule])).await;
+        let user = someone_with(&world, name, json!([status(&["update"]), rule])).await;
         let answer = deny(&world, &user, name).await;
         answer.invalid(&[("spec.signerName", &not_permitted(&user))]);
         let cause = &answer.body["details"]["causes"][0];
@@ -169,16 +158,13 @@ async fn sign_in_a_namespace(world: World) {
 }
 
 async fn sign_to_issue(world: World) {
-    let signer = someone(&world, "signer");
-    grant(
+    let signer = someone_with(
         &world,
         "signer",
-        &signer,
         json!([status(&["update"]), sign(&[SIGNER])]),
     )
     .await;
-    let writer = someone(&world, "writer");
-    grant(&world, "writer", &writer, json!([status(&["update"])])).await;
+    let writer = someone_with(&world, "writer", json!([status(&["update"])])).await;
 
     let key = key(KeyType::P256);
     let object = request(&world, "a", &key);
@@ -209,8 +195,7 @@ async fn sign_to_issue(world: World) {
 }
 
 async fn sign_without_change(world: World) {
-    let user = someone(&world, "writer");
-    grant(&world, "writer", &user, json!([status(&["update"])])).await;
+    let user = someone_with(&world, "writer", json!([status(&["update"])])).await;
     let mut object = ask(&world, "a").await;
     // Metadata is not for the status subresource to change: nothing does.
     object["metadata"]["labels"] = json!({"a": "b"});
@@ -220,8 +205,7 @@ async fn sign_without_change(world: World) {
 }
 
 async fn sign_after_rules(world: World) {
-    let user = someone(&world, "writer");
-    grant(&world, "writer", &user, json!([status(&["update"])])).await;
+    let user = someone_with(&world, "writer", json!([status(&["update"])])).await;
     let mut object = denied(&world, ask(&world, "a").await);
     object["status"]["conditions"][0]["status"] = "False".into();
     let path = format!("{}/a/status", world.requests());
@@ -231,13 +215,11 @@ async fn sign_after_rules(world: World) {
 }
 
 async fn sign_needs_update(world: World) {
-    let user = someone(&world, "signer");
     let main = json!({"apiGroups": ["certificates.k8s.io"], "verbs": ["*"],
                       "resources": ["podcertificaterequests"]});
-    grant(
+    let user = someone_with(
         &world,
         "signer",
-        &user,
         json!([main, sign(&[SIGNER]), status(&["get", "patch"])]),
     )
     .await;
@@ -252,24 +234,19 @@ async fn sign_needs_update(world: World) {
 }
 
 async fn sign_by_patch(world: World) {
-    let updater = someone(&world, "updater");
-    grant(
+    let updater = someone_with(
         &world,
         "updater",
-        &updater,
         json!([status(&["update"]), sign(&[SIGNER])]),
     )
     .await;
-    let patcher = someone(&world, "patcher");
-    grant(
+    let patcher = someone_with(
         &world,
         "patcher",
-        &patcher,
         json!([status(&["patch"]), sign(&[SIGNER])]),
     )
     .await;
-    let other = someone(&world, "other");
-    grant(&world, "other", &other, json!([status(&["patch"])])).await;
+    let other = someone_with(&world, "other", json!([status(&["patch"])])).await;
 
     let object = denied(&world, ask(&world, "a").await);
     let patch = json!({"status": object["status"]});
@@ -286,19 +263,19 @@ async fn sign_by_patch(world: World) {
 }
 
 async fn sign_by_main_resource(world: World) {
-    let user = someone(&world, "writer");
     let main = json!({"apiGroups": ["certificates.k8s.io"], "verbs": ["update"],
                       "resources": ["podcertificaterequests"]});
-    grant(&world, "writer", &user, json!([main])).await;
+    let user = someone_with(&world, "writer", json!([main])).await;
     let object = denied(&world, ask(&world, "a").await);
     let path = format!("{}/a", world.requests());
     let same = world.as_user(&user).put(&path, &object).await.ok();
     assert_eq!(same["status"].get("conditions"), None, "{same}");
 }
 
-/// A bundle of [`SIGNER`] that is the case's own.
-async fn bundle(world: &World) -> Value {
-    json!({
+/// Someone who may do what these rules say, and a bundle of [`SIGNER`] that is the case's own.
+async fn publisher(world: &World, name: &str, rules: Value) -> (Caller, Value) {
+    let user = someone_with(world, name, rules).await;
+    let bundle = json!({
         "apiVersion": world.certificates_api(),
         "kind": "ClusterTrustBundle",
         "metadata": {
@@ -306,7 +283,8 @@ async fn bundle(world: &World) -> Value {
             "ownerReferences": owned(world).await,
         },
         "spec": {"signerName": SIGNER, "trustBundle": ca("root").pem},
-    })
+    });
+    (world.as_user(&user), bundle)
 }
 
 fn path_of(world: &World, bundle: &Value) -> String {
@@ -322,13 +300,11 @@ fn not_attested(bundle: &Value) -> String {
 }
 
 async fn attest_by_name(world: World) {
-    let user = someone(&world, "publisher");
     let rules = json!([
         bundles(&["create", "update", "patch"]),
         signers("attest", &[SIGNER])
     ]);
-    grant(&world, "publisher", &user, rules).await;
-    let (caller, bundle) = (world.as_user(&user), bundle(&world).await);
+    let (caller, bundle) = publisher(&world, "publisher", rules).await;
     let mut bundle = caller.post(&world.bundles(), &bundle).await.created();
     let path = path_of(&world, &bundle);
     bundle["spec"]["trustBundle"] = ca("second").pem.into();
@@ -338,19 +314,12 @@ async fn attest_by_name(world: World) {
 }
 
 async fn attest_by_domain(world: World) {
-    let user = someone(&world, "publisher");
     let rules = json!([bundles(&["create"]), signers("attest", &["example.com/*"])]);
-    grant(&world, "publisher", &user, rules).await;
-    let bundle = bundle(&world).await;
-    world
-        .as_user(&user)
-        .post(&world.bundles(), &bundle)
-        .await
-        .created();
+    let (caller, bundle) = publisher(&world, "publisher", rules).await;
+    caller.post(&world.bundles(), &bundle).await.created();
 }
 
 async fn attest_of_others(world: World) {
-    let bundle = bundle(&world).await;
     for (name, rule) in [
         ("none", bundles(&["get"])),
         (
@@ -362,9 +331,8 @@ async fn attest_of_others(world: World) {
         ),
         ("sign", signers("sign", &[SIGNER])),
     ] {
-        let user = someone(&world, name);
-        grant(&world, name, &user, json!([bundles(&["create"]), rule])).await;
-        let answer = world.as_user(&user).post(&world.bundles(), &bundle).await;
+        let (caller, bundle) = publisher(&world, name, json!([bundles(&["create"]), rule])).await;
+        let answer = caller.post(&world.bundles(), &bundle).await;
         assert_eq!(answer.refused(403, "Forbidden"), not_attested(&bundle));
         assert_eq!(
             answer.body["details"],
@@ -375,20 +343,16 @@ async fn attest_of_others(world: World) {
 }
 
 async fn attest_after_rules(world: World) {
-    let user = someone(&world, "publisher");
-    grant(&world, "publisher", &user, json!([bundles(&["create"])])).await;
-    let mut bundle = bundle(&world).await;
+    let rules = json!([bundles(&["create"])]);
+    let (caller, mut bundle) = publisher(&world, "publisher", rules).await;
     bundle["spec"]["trustBundle"] = "".into();
-    let answer = world.as_user(&user).post(&world.bundles(), &bundle).await;
+    let answer = caller.post(&world.bundles(), &bundle).await;
     answer.refused(422, "Invalid");
 }
 
 async fn attest_without_signer(world: World) {
-    let user = someone(&world, "publisher");
-    let verbs = ["create", "update", "patch", "delete"];
-    grant(&world, "publisher", &user, json!([bundles(&verbs)])).await;
-    let caller = world.as_user(&user);
-    let mut bundle = bundle(&world).await;
+    let rules = json!([bundles(&["create", "update", "patch", "delete"])]);
+    let (caller, mut bundle) = publisher(&world, "publisher", rules).await;
     bundle["metadata"]["name"] = world.namespace.clone().into();
     bundle["spec"].as_object_mut().unwrap().remove("signerName");
     let mut bundle = caller.post(&world.bundles(), &bundle).await.created();
@@ -405,20 +369,10 @@ async fn attest_without_signer(world: World) {
 }
 
 async fn attest_for_labels(world: World) {
-    let user = someone(&world, "publisher");
-    grant(
-        &world,
-        "publisher",
-        &user,
-        json!([bundles(&["update", "patch"])]),
-    )
-    .await;
-    let caller = world.as_user(&user);
-    let bundle = world
-        .admin()
-        .post(&world.bundles(), &bundle(&world).await)
-        .await
-        .created();
+    let rules = json!([bundles(&["update", "patch"])]);
+    let (caller, bundle) = publisher(&world, "publisher", rules).await;
+    let admin = world.admin();
+    let bundle = admin.post(&world.bundles(), &bundle).await.created();
     let path = path_of(&world, &bundle);
     for patch in [
         json!({"metadata": {"labels": {"a": "b"}}}),
@@ -434,58 +388,39 @@ async fn attest_for_labels(world: World) {
 }
 
 async fn attest_for_collector(world: World) {
-    let user = someone(&world, "collector");
-    grant(
-        &world,
-        "collector",
-        &user,
-        json!([bundles(&["update", "patch"])]),
-    )
-    .await;
-    let caller = world.as_user(&user);
-    let bundle = world
-        .admin()
-        .post(&world.bundles(), &bundle(&world).await)
-        .await
-        .created();
+    let rules = json!([bundles(&["update", "patch"])]);
+    let (caller, bundle) = publisher(&world, "collector", rules).await;
+    let admin = world.admin();
+    let bundle = admin.post(&world.bundles(), &bundle).await.created();
     let path = path_of(&world, &bundle);
     let patch = json!({"metadata": {"finalizers": ["example.com/held"]}});
     caller.patch(&path, "merge", &patch).await.ok();
     let both = json!({"metadata": {"finalizers": null, "labels": {"a": "b"}}});
     let answer = caller.patch(&path, "merge", &both).await;
     assert_eq!(answer.refused(403, "Forbidden"), not_attested(&bundle));
-    let mut bundle = world.admin().get(&path).await.ok();
+    let mut bundle = admin.get(&path).await.ok();
     let metadata = bundle["metadata"].as_object_mut().unwrap();
     metadata.remove("finalizers");
     metadata.remove("ownerReferences");
     let bundle = caller.put(&path, &bundle).await.ok();
     assert_eq!(bundle["metadata"].get("ownerReferences"), None, "{bundle}");
     // Nothing owns it any more.
-    world.admin().delete(&path).await.ok();
+    admin.delete(&path).await.ok();
 }
 
 async fn attest_for_deletion(world: World) {
-    let user = someone(&world, "cleaner");
-    grant(&world, "cleaner", &user, json!([bundles(&["delete"])])).await;
-    let bundle = bundle(&world).await;
-    world
-        .admin()
-        .post(&world.bundles(), &bundle)
-        .await
-        .created();
-    world
-        .as_user(&user)
-        .delete(&path_of(&world, &bundle))
-        .await
-        .ok();
+    let rules = json!([bundles(&["delete"])]);
+    let (caller, bundle) = publisher(&world, "cleaner", rules).await;
+    let admin = world.admin();
+    admin.post(&world.bundles(), &bundle).await.created();
+    caller.delete(&path_of(&world, &bundle)).await.ok();
 }
 
 async fn attest_for_dry_run(world: World) {
-    let user = someone(&world, "publisher");
-    grant(&world, "publisher", &user, json!([bundles(&["create"])])).await;
-    let bundle = bundle(&world).await;
+    let rules = json!([bundles(&["create"])]);
+    let (caller, bundle) = publisher(&world, "publisher", rules).await;
     let path = format!("{}?dryRun=All", world.bundles());
-    let answer = world.as_user(&user).post(&path, &bundle).await;
+    let answer = caller.post(&path, &bundle).await;
     assert_eq!(answer.refused(403, "Forbidden"), not_attested(&bundle));
     world.admin().post(&path, &bundle).await.created();
 }

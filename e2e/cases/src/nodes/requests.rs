@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::forbidden;
 use super::place::{Place, add_account, add_node, add_pod};
 use crate::material::{KeyType, key, request};
-use crate::rights::{eventually, grant, someone};
+use crate::rights::{eventually, grant, someone, someone_with};
 use crate::{Case, User, World};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -251,10 +251,9 @@ async fn only_created_with_rights(world: World) {
 
 async fn unrestricted(world: World) {
     // Neither pod nor node nor service account exist.
-    let user = someone(&world, "forger");
     let rules = json!([{"apiGroups": ["certificates.k8s.io"], "verbs": ["create"],
                         "resources": ["podcertificaterequests"]}]);
-    grant(&world, "forger", &user, rules).await;
+    let user = someone_with(&world, "forger", rules.clone()).await;
     let object = request(&world, "forged", &key(KeyType::Ed25519));
     world
         .as_user(&user)
@@ -264,8 +263,6 @@ async fn unrestricted(world: World) {
     // Nor does a group make a node, nor a node's name.
     let mut user = someone(&world, "member");
     user.groups = vec!["system:nodes".into()];
-    let rules = json!([{"apiGroups": ["certificates.k8s.io"], "verbs": ["create"],
-                        "resources": ["podcertificaterequests"]}]);
     grant(&world, "member", &user, rules).await;
     let object = request(&world, "by-a-member", &key(KeyType::Ed25519));
     world
