@@ -8,8 +8,8 @@
 //!          cure, timer ┌───────┘  ▼                    conflict │  │ refused, failed    │
 //!                      └────── Waiting ◀──────────────┐         ▼  ▼                    │
 //!                      ▲                              │   Conflicted / Retrying ─▶ Queued
-//!        pod, node, account, Services, pool, date  └── status rule broken            │
-//!                                                                                       ▼
+//!                      └── pod, node, account,        └── status rule broken            │
+//!                          Services, pool, date                                         ▼
 //!   a condition or a deletion shown by the watch ends any state ─────────────────▶ (forgotten)
 //! ```
 //!

@@ -159,18 +159,15 @@ impl Facts for FactIndex {
     fn node_uid(&self, name: &str) -> ObservedUid<'_> {
         self.nodes
             .as_ref()
-            .map_or(ObservedUid::Unknown, |nodes| observed(nodes.get(name)))
+            .map_or(ObservedUid::Unknown, |nodes| observed(Some(nodes), name))
     }
 
     fn service_account_uid(&self, namespace: &str, name: &str) -> ObservedUid<'_> {
         if !self.service_accounts_watched {
             return ObservedUid::Unknown;
         }
-        observed(
-            self.namespaces
-                .get(namespace)
-                .and_then(|found| found.service_accounts.get(name)),
-        )
+        let found = self.namespaces.get(namespace);
+        observed(found.map(|found| &found.service_accounts), name)
     }
 }
 
@@ -237,6 +234,7 @@ fn apply_uid(uids: &mut Uids, name: &str, uid: &str) -> bool {
     }
 }
 
-fn observed(uid: Option<&Box<str>>) -> ObservedUid<'_> {
+fn observed<'a>(uids: Option<&'a Uids>, name: &str) -> ObservedUid<'a> {
+    let uid = uids.and_then(|uids| uids.get(name));
     uid.map_or(ObservedUid::Absent, |uid| ObservedUid::Uid(uid))
 }
