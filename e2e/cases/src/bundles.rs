@@ -72,9 +72,9 @@ fn invalid(value: &str, why: &str) -> String {
 }
 
 /// A bundle of this world's signer that is stored; the caller removes it.
-async fn stored(world: &World, suffix: &str) -> (String, Value) {
+async fn stored(world: &World) -> (String, Value) {
     let (signer, prefix) = signer(world);
-    let name = format!("{prefix}{suffix}");
+    let name = format!("{prefix}x");
     let made = world
         .admin()
         .post(

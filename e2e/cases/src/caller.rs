@@ -280,6 +280,18 @@ impl Answer {
         self.invalid(causes);
     }
 
+    /// The fields of a `422`, one for each cause, in order.
+    #[track_caller]
+    pub(crate) fn invalid_fields(&self) -> Vec<&str> {
+        self.refused(422, "Invalid");
+        self.body["details"]["causes"]
+            .as_array()
+            .expect("an Invalid has causes")
+            .iter()
+            .map(|cause| cause["field"].as_str().expect("a field"))
+            .collect()
+    }
+
     /// A `422` with exactly these causes, each a field and a message, in any order.
     #[track_caller]
     pub fn invalid(&self, causes: &[(&str, &str)]) {

@@ -109,7 +109,7 @@ async fn namespace_ignored(world: World) {
 }
 
 async fn no_status(world: World) {
-    let (path, _) = stored(&world, "x").await;
+    let (path, _) = stored(&world).await;
     let answer = world.admin().get(&format!("{path}/status")).await;
     assert_eq!(
         answer.refused(404, "NotFound"),

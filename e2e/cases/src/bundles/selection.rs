@@ -12,7 +12,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 async fn selected(world: World) {
-    let (path, _) = stored(&world, "x").await;
+    let (path, _) = stored(&world).await;
     let plain = format!("{}/{}", world.bundles(), world.namespace);
     let admin = world.admin();
     admin
@@ -65,7 +65,7 @@ async fn watched(world: World) {
     let mut changes = admin.watch(&path).await.unwrap();
     let plain = bundle(&world.namespace, None, &ca("root").pem);
     admin.post(&world.bundles(), &plain).await.created();
-    let (path, _) = stored(&world, "x").await;
+    let (path, _) = stored(&world).await;
     remove(&world, &path).await;
     remove(&world, &format!("{}/{}", world.bundles(), world.namespace)).await;
     let name = format!("{prefix}x");

@@ -26,7 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 async fn update_needs_version(world: World) {
-    let (path, made) = stored(&world, "x").await;
+    let (path, made) = stored(&world).await;
     let name = made["metadata"]["name"].as_str().unwrap();
     for version in [None, Some("0")] {
         let mut object = made.clone();
@@ -76,7 +76,7 @@ async fn update_absent(world: World) {
 }
 
 async fn signer_immutable(world: World) {
-    let (path, made) = stored(&world, "x").await;
+    let (path, made) = stored(&world).await;
     let name = made["metadata"]["name"].as_str().unwrap();
     let mut other = made.clone();
     other["spec"]["signerName"] = "example.com/other".into();
@@ -109,7 +109,7 @@ async fn signer_immutable(world: World) {
 }
 
 async fn update_checked(world: World) {
-    let (path, made) = stored(&world, "x").await;
+    let (path, made) = stored(&world).await;
     let admin = world.admin();
     let mut object = made.clone();
     object["spec"]["trustBundle"] = "".into();
@@ -135,7 +135,7 @@ async fn update_checked(world: World) {
 }
 
 async fn unchanged(world: World) {
-    let (path, made) = stored(&world, "x").await;
+    let (path, made) = stored(&world).await;
     let again = world.admin().put(&path, &made).await.ok();
     assert_eq!(
         again["metadata"]["resourceVersion"],
@@ -145,7 +145,7 @@ async fn unchanged(world: World) {
 }
 
 async fn update_generate_name(world: World) {
-    let (path, mut made) = stored(&world, "x").await;
+    let (path, mut made) = stored(&world).await;
     let (signer, prefix) = signer(&world);
     made["metadata"]["generateName"] = "zz".into();
     let why =
@@ -156,7 +156,7 @@ async fn update_generate_name(world: World) {
 }
 
 async fn patched(world: World) {
-    let (path, made) = stored(&world, "x").await;
+    let (path, made) = stored(&world).await;
     let admin = world.admin();
     let next = ca("next").pem;
     let change = json!({"spec": {"trustBundle": next}});
@@ -175,7 +175,7 @@ async fn patched(world: World) {
 }
 
 async fn deleted(world: World) {
-    let (path, made) = stored(&world, "x").await;
+    let (path, made) = stored(&world).await;
     let name = made["metadata"]["name"].as_str().unwrap();
     let status = world.admin().delete(&path).await.ok();
     assert_eq!(status["kind"], "Status");
