@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use k8s_openapi::api::core::v1::Pod;
-use podcert_apiserver::{Effect, Matching, Occurrence, Verb, Versions};
+use podcert_apiserver::{Effect, Fault, Matching, Occurrence, Verb, Versions};
 
 use crate::cluster::{Asked, CONTROLLER, Cluster, Form, SERVICE_DNS, SPIFFE, Setup};
 
@@ -203,16 +203,23 @@ async fn a_key_v1_does_not_show_waits_by_name_until_v1beta1_is_served() {
     cluster.stop().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn however_many_must_be_read_again_the_others_do_not_wait() {
-    let cluster = serving(Versions::Both).ready().await;
-    let pod = cluster.pod("shop", "web").await;
+/// Troubles every reading of a single request.
+fn trouble_reading(cluster: &Cluster, effect: Effect) -> Fault {
     let gets = Matching::any()
         .user(CONTROLLER)
         .verb(Verb::Get)
         .resource(REQUESTS);
-    let slow = Effect::delay(Duration::from_secs(1));
-    cluster.api.faults().inject(gets, Occurrence::Always, slow);
+    cluster
+        .api
+        .faults()
+        .inject(gets, Occurrence::Always, effect)
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_must_be_read_again_the_others_do_not_wait() {
+    let cluster = serving(Versions::Both).ready().await;
+    let pod = cluster.pod("shop", "web").await;
+    trouble_reading(&cluster, Effect::delay(Duration::from_secs(1)));
     cluster.api.reset_stats();
     let mut old = Vec::new();
     for _ in 0..300 {
@@ -245,15 +252,7 @@ async fn a_reading_that_fails_is_repeated() {
     ] {
         let cluster = serving(Versions::Both).ready().await;
         let pod = cluster.pod("shop", "web").await;
-        let gets = Matching::any()
-            .user(CONTROLLER)
-            .verb(Verb::Get)
-            .resource(REQUESTS);
-        let effect = Effect::error(code, reason, "not now");
-        let fault = cluster
-            .api
-            .faults()
-            .inject(gets, Occurrence::Always, effect);
+        let fault = trouble_reading(&cluster, Effect::error(code, reason, "not now"));
         let asked = [cluster.ask_as(&pod, SPIFFE, Form::Key).await];
         cluster.pass(120).await;
         assert_eq!(cluster.condition(&asked[0]).await, None);
@@ -271,12 +270,7 @@ async fn a_reading_that_fails_is_repeated() {
 async fn a_request_deleted_before_it_could_be_read_is_forgotten() {
     let cluster = serving(Versions::Both).ready().await;
     let pod = cluster.pod("shop", "web").await;
-    let gets = Matching::any()
-        .user(CONTROLLER)
-        .verb(Verb::Get)
-        .resource(REQUESTS);
-    let slow = Effect::delay(Duration::from_secs(2));
-    cluster.api.faults().inject(gets, Occurrence::Always, slow);
+    trouble_reading(&cluster, Effect::delay(Duration::from_secs(2)));
     let asked = cluster.ask_as(&pod, SPIFFE, Form::Key).await;
     cluster.pass(1).await;
     crate::cluster::delete(&cluster.requests("shop"), &asked.name).await;
