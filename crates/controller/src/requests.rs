@@ -23,7 +23,7 @@ use podcert_issuance::{Policy, Request, SignerName};
 use podcert_resources::event::{Notice, pod_reference, request_reference};
 use podcert_resources::{ApiVersion, Identity, Pod, PodCertificateRequest, Service};
 use podcert_runtime::{Check, Clock as _, Health};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::optional::Seen;
@@ -131,11 +131,18 @@ fn watch_all(
     let client = context.connection.client();
     let follow_all = watcher::Config::default;
     let jitter = || context.jitter.clone();
+    let (listed, known) = watch::channel(false);
     let pods = watching::follow(Api::<Pod>::all(client.clone()), follow_all(), jitter());
+    let pods = pods.inspect(move |event| {
+        if matches!(event, Ok(watcher::Event::InitDone)) {
+            listed.send_replace(true);
+        }
+    });
     let services = watching::follow(Api::<Service>::all(client.clone()), follow_all(), jitter());
-    let nodes = optional::follow(Api::<Identity<Node>>::all(client.clone()), jitter());
+    let nodes = Api::<Identity<Node>>::all(client.clone());
+    let nodes = optional::follow(nodes, known.clone(), jitter());
     let accounts = Api::<Identity<ServiceAccount>>::all(client.clone());
-    let accounts = optional::follow(accounts, jitter());
+    let accounts = optional::follow(accounts, known, jitter());
     let mut events = stream::SelectAll::new();
     events.push(pods.map(Observed::Pod).boxed());
     events.push(services.map(Observed::Service).boxed());

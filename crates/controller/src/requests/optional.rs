@@ -6,8 +6,8 @@
 //! the other watches.
 //!
 //! A 403 alone is not believed, though: an API server that has just started forbids everything until
-//! it has read its roles. It must have stood for some seconds, and longer where objects were shown
-//! before.
+//! it has read its roles. So nothing is asked before the server has shown something that must be
+//! shown, and where objects were shown before, a refusal must have stood for some seconds.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -17,6 +17,7 @@ use kube::core::Resource;
 use kube::runtime::watcher;
 use podcert_runtime::{Backoff, Jitter};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::watching::{self, Pace};
@@ -33,15 +34,25 @@ pub(crate) enum Seen<K> {
 /// What such a watch says, or in words why it has to begin again.
 pub(crate) type Observed<K> = Result<Seen<K>, String>;
 
-/// The events of all objects behind `api`, if they are shown.
-pub(crate) fn follow<K>(api: Api<K>, jitter: Jitter) -> impl Stream<Item = Observed<K>> + Send
+/// The events of all objects behind `api`, if they are shown. Asked for once `known` says that the
+/// server knows its roles.
+pub(crate) fn follow<K>(
+    api: Api<K>,
+    mut known: watch::Receiver<bool>,
+    jitter: Jitter,
+) -> impl Stream<Item = Observed<K>> + Send
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    observe(
-        move || watcher(api.clone(), watcher::Config::default()).boxed(),
-        jitter,
-    )
+    // An error says that nobody is left who could know: the controller ends.
+    let known = async move { known.wait_for(|known| *known).await.is_ok() };
+    stream::once(known)
+        .filter(|known| std::future::ready(*known))
+        .flat_map(move |_| {
+            let api = api.clone();
+            let begin = move || watcher(api.clone(), watcher::Config::default()).boxed();
+            observe(begin, jitter.clone())
+        })
 }
 
 type Events<K> = BoxStream<'static, watcher::Result<watcher::Event<K>>>;
@@ -142,11 +153,9 @@ where
 
     /// Whether another refusal, at `now`, is the answer.
     fn is_believed(&mut self, now: Instant) -> bool {
-        let lasts = match self.shown {
-            Shown::NotYet => NEVER_SHOWN,
-            Shown::Yes => SHOWN_BEFORE,
-            Shown::No => return true,
-        };
+        if self.shown != Shown::Yes {
+            return true;
+        }
         let refused = self
             .refused
             .filter(|refused| now - refused.last < ROW)
@@ -158,16 +167,15 @@ where
             last: now,
             ..refused
         });
-        now - refused.first >= lasts
+        now - refused.first >= SHOWN_BEFORE
     }
 }
 
 const FORBIDDEN: u16 = 403;
 /// Until a refusal is repeated.
 const CONFIRM: Duration = Duration::from_secs(1);
-/// How long a refusal must have stood where nothing was shown yet: a start waits for it.
-const NEVER_SHOWN: Duration = Duration::from_secs(2);
-/// And where it was: nobody waits, and a server that starts may take its time.
+/// How long a refusal must have stood where objects were shown: nobody waits for it, and a server
+/// that starts again may take its time.
 const SHOWN_BEFORE: Duration = Duration::from_secs(15);
 /// Longer than [`CONFIRM`] and a slow answer; shorter than a watch lasts.
 const ROW: Duration = Duration::from_secs(60);
