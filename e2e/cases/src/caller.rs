@@ -75,6 +75,13 @@ impl Caller {
         .await
     }
 
+    /// PUT of JSON that accepts `media`.
+    pub async fn put_as(&self, path: &str, body: &Value, media: &str) -> Answer {
+        let body = Some(body.to_string());
+        self.exchange(Method::PUT, path, body, "application/json", media)
+            .await
+    }
+
     /// PATCH; `kind` is `merge`, `json`, `strategic-merge` or `apply`.
     pub async fn patch(&self, path: &str, kind: &str, body: &Value) -> Answer {
         let media = match kind {

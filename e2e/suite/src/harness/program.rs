@@ -59,7 +59,10 @@ impl Setup {
     /// # Errors
     /// When the stage cannot be set.
     pub(crate) async fn both(stage: &Stage, pool: &CaPool) -> Result<Self> {
-        let file = stage.folder.join("pool.json");
+        // In a folder of its own, as a Secret is mounted: podcert watches it, and logs lie beside it.
+        let folder = stage.folder.join("pool");
+        std::fs::create_dir_all(&folder)?;
+        let file = folder.join("pool.json");
         pool.write(&file)?;
         let signer = |policy: &str| {
             Some(SignerSetup {

@@ -48,6 +48,20 @@ pub(super) fn cases() -> Vec<Case> {
             },
         ),
         case(
+            "status-write/is-answered-with-metadata-alone-where-asked",
+            |scene| async move {
+                let path = format!("{}?fieldValidation=Ignore", scene.path());
+                let alone = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json";
+                let mut body = scene.body(&scene.issued());
+                body["nonsense"] = true.into();
+                let after = scene.world.admin().put_as(&path, &body, alone).await.ok();
+                assert_eq!(after["kind"], "PartialObjectMetadata");
+                assert_eq!(after["metadata"]["name"], "a");
+                assert_eq!(after.get("status"), None);
+                assert_eq!(scene.read().await["status"], body["status"]);
+            },
+        ),
+        case(
             "status-write/needs-a-resource-version",
             |scene| async move {
                 for version in [None, Some("")] {
