@@ -25,10 +25,7 @@ pub(crate) async fn watch(context: Context) {
         context.metrics.clock_offset(offset.as_secs_f64());
         if offset.abs() > WORTH_A_WARNING && !apart {
             apart = true;
-            let note = format!(
-                "the API server's clock is {offset:#} from this machine's: certificates follow \
-                 the API server, one of the two clocks should be set"
-            );
+            let note = apart_by(offset);
             tracing::warn!(offset_seconds = offset.as_secs_f64(), "{note}");
             if let Some(pod) = &context.own_pod {
                 context.recorder.tell(Notice {
@@ -50,7 +47,41 @@ pub(crate) async fn watch(context: Context) {
     }
 }
 
+/// In words, for an offset of the server's clock from ours.
+fn apart_by(offset: SignedDuration) -> String {
+    let distance = SignedDuration::from_secs(offset.abs().as_secs());
+    let side = if offset.is_negative() {
+        "behind"
+    } else {
+        "ahead of"
+    };
+    format!(
+        "the API server's clock is {distance:#} {side} this machine's: certificates follow the API \
+         server, one of the two clocks should be set"
+    )
+}
+
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 // kube-apiserver allows five minutes, of which backdating takes two.
 const WORTH_A_WARNING: SignedDuration = SignedDuration::from_mins(4);
 const MET_AGAIN: SignedDuration = SignedDuration::from_mins(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_which_clock_is_ahead() {
+        let offset = SignedDuration::from_millis(3_725_400);
+        let ahead = apart_by(offset);
+        assert!(
+            ahead.starts_with("the API server's clock is 1h 2m 5s ahead of this machine's: "),
+            "{ahead}"
+        );
+        let behind = apart_by(-offset);
+        assert!(
+            behind.starts_with("the API server's clock is 1h 2m 5s behind this machine's: "),
+            "{behind}"
+        );
+    }
+}
