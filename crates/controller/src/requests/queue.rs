@@ -17,8 +17,9 @@
 //! what can cure it, and exactly that wakes it. `Answered` keeps a request whose condition the
 //! watch has not shown yet, so that an older version of it, delivered late, is not answered twice.
 //! `Conflicted` waits for the version that beat ours; a timer stands behind it. A request whose key
-//! v1 does not show is queued apart and read at v1beta1, in flight meanwhile as a write would be. What waits for a
-//! pool is also looked at each minute, as a clock that jumped and came back is no change of pool.
+//! v1 does not show is queued apart and read at v1beta1, in flight meanwhile as a write would be.
+//! What waits for a pool is also looked at each minute, as a clock that jumped and came back is no
+//! change of pool.
 
 mod announcing;
 mod cures;
