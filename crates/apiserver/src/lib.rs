@@ -31,9 +31,8 @@
 //!   403: that is upstream's doing.)
 //! - With it, the authorizers Node and RBAC and the admission plugin NodeRestriction decide, but:
 //!   nothing keeps users from granting more than they have (`bind`, `escalate`); nobody fills in
-//!   aggregated cluster roles; of the default roles there are those
-//!   for discovery, trust bundles and `cluster-admin`; kubelets may create mirror pods that refer
-//!   to other objects.
+//!   aggregated cluster roles; of the default roles there are those for discovery, trust bundles and
+//!   `cluster-admin`; kubelets may create mirror pods that refer to other objects.
 //! - The types of values are checked in the metadata and in PodCertificateRequest; unknown fields
 //!   are dropped from these and from ClusterTrustBundle, without a warning. Pod specs may be changed
 //!   freely.

@@ -1,7 +1,7 @@
 //! RBAC: whether a Role or ClusterRole bound to a user allows what they ask.
 //!
 //! Everything is read from the store for each decision, so a grant holds from its write on (the
-//! real server's informers take a moment). [`seed`] writes those of the real server's default
+//! real server's informers take a moment). [`defaults`] are those of the real server's default
 //! roles that matter to controllers and workloads.
 //!
 //! Nothing keeps a user from granting more than they have (no `bind`, no `escalate`), and nobody

@@ -1,4 +1,4 @@
-//! Rules of PodCertificateRequest v1, in the order kube-apiserver 1.37 applies them
+//! Rules of PodCertificateRequest, v1 and v1beta1, in the order kube-apiserver 1.37 applies them
 //! (`pkg/apis/certificates/validation/validation.go`, `pkg/registry/certificates/podcertificaterequest`).
 //!
 //! Here: what a request must be to be created, and that its spec never changes after. What may be

@@ -1,4 +1,4 @@
-//! Rules of ClusterTrustBundle v1 (`ValidateClusterTrustBundle`, `ClusterTrustBundleAttest`).
+//! Rules of ClusterTrustBundle, v1 and v1beta1 (`ValidateClusterTrustBundle`, `ClusterTrustBundleAttest`).
 //!
 //! A bundle that belongs to a signer is named after it and may be written only by who may `attest`
 //! for that signer; its content is nothing but CA certificates. Expired ones are fine.
