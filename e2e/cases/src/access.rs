@@ -438,9 +438,10 @@ async fn binding_to_nothing(world: World) {
         .await
         .created();
     // From 1.37 on an authorizer's reason begins with its name.
-    let by = match world.target.release {
-        Release::V1_37 => "rbac: ",
-        _ => "",
+    let by = if world.target.release >= Release::V1_37 {
+        "rbac: "
+    } else {
+        ""
     };
     let expected = format!(
         "pods is forbidden: User \"{}\" cannot list resource \"pods\" in API group \"\" in the namespace \"{}\": {by}RBAC: clusterrole.rbac.authorization.k8s.io \"{missing}\" not found",

@@ -38,11 +38,6 @@ impl Caller {
         Self { client }
     }
 
-    /// The client itself, for cases about typed use.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// GET.
     pub async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, None, "application/json").await

@@ -29,8 +29,9 @@ fn forbidden(name: &str, why: &str) -> String {
 
 /// What the Node authorizer adds to a refusal: from 1.37 on with its name before it.
 fn opinion(world: &World, reason: &str) -> String {
-    match world.target.release {
-        Release::V1_37 => format!(": node: {reason}"),
-        _ => format!(": {reason}"),
+    if world.target.release >= Release::V1_37 {
+        format!(": node: {reason}")
+    } else {
+        format!(": {reason}")
     }
 }

@@ -176,7 +176,7 @@ async fn nobody_else(world: World) {
         let answer = world.as_user(&user).post(&world.requests(), &object).await;
         answer.refused(403, "Forbidden");
     }
-    // One whom NodeRestriction would take for the node is told by it, not by the policy.
+    // Further groups take nothing from the node.
     let mut both = place.user();
     both.groups.push("system:masters".into());
     let object = place.request("a", |_| ());
