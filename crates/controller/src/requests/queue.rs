@@ -207,6 +207,9 @@ impl Queue {
     /// Speaks these versions of the API from now on: what waits for another one is looked at.
     pub(crate) fn speak(&mut self, versions: InUse) {
         self.versions = versions;
+        if !versions.requests_at_v1beta1 {
+            self.ready.extend(self.unread.drain(..));
+        }
         for uid in self.cures.served.clone() {
             self.enqueue(&uid);
         }
@@ -230,6 +233,8 @@ impl Queue {
         if let Some(entry) = self.tracked.get_mut(&uid) {
             entry.version = version;
             entry.epoch = epoch;
+            // A list of a server that lags may have lacked it: it is there to be answered.
+            entry.over = false;
             // The spec is immutable, but v1beta1 may show a key that v1 did not.
             if entry.request.key == RequestedKey::NotShown {
                 let key = convert::key(&object.spec);

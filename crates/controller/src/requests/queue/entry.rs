@@ -23,7 +23,7 @@ pub(super) struct Tracked {
     pub(super) read_again: bool,
     // The pool it was last decided on, counted by its signer.
     pub(super) pool: u64,
-    // Settled or deleted while in flight.
+    // Settled, deleted or missing from a list while in flight.
     pub(super) over: bool,
     pub(super) announced: Vec<&'static str>,
     // The reason a timer will announce.

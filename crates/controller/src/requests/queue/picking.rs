@@ -119,10 +119,6 @@ impl Queue {
             if !matches!(entry.state, State::Queued) || !entry.hides_its_key() {
                 continue;
             }
-            if !self.versions.requests_at_v1beta1 {
-                self.ready.push_back(uid);
-                continue;
-            }
             let (signer, request) = (entry.signer, Arc::clone(&entry.request));
             self.set_state(&uid, State::InFlight);
             return Some(Unread {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use podcert_authority::{CaId, CaOptions, Pool};
 use podcert_issuance::{NamePolicy, Wait, WaitReason, Wake, service_dns, spiffe};
 use podcert_pki::{KeyType, PrivateKey, empty_csr};
+use podcert_resources::ApiVersion;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -413,6 +414,56 @@ fn a_result_after_the_end_brings_nothing_back() {
         assert!(queue.tracked.is_empty());
         assert!(queue.next(date(), now()).is_none());
     }
+}
+
+#[test]
+fn what_a_list_lacks_and_the_watch_then_shows_is_answered_all_the_same() {
+    let failed = || Outcome::Retry {
+        reason: "ApiUnavailable",
+        message: "no".into(),
+        when: RetryWhen::Soon,
+    };
+    for outcome in [failed(), Outcome::Conflict, Outcome::Gone] {
+        let mut queue = started();
+        queue.observe_pod(Event::Apply(pod("web")));
+        ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+        let work = queue.next(date(), now()).unwrap();
+        // A server that lags lists without it, and shows it a moment later.
+        for event in [Event::Init, Event::InitDone] {
+            queue.observe_request(SPIFFE, event, now());
+        }
+        ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+        queue.finish(done(&work, outcome), date(), now());
+        let later = now() + Duration::from_secs(61);
+        queue.tick(later);
+        assert!(queue.next(date(), later).is_some());
+    }
+}
+
+#[test]
+fn what_was_to_be_read_is_decided_as_soon_as_it_cannot_be_read_any_more() {
+    let at_v1 = |requests_at_v1beta1| InUse {
+        requests: Some(ApiVersion::V1),
+        requests_at_v1beta1,
+        ..InUse::default()
+    };
+    let mut queue = started();
+    queue.speak(at_v1(true));
+    queue.observe_pod(Event::Apply(pod("web")));
+    let hidden = request_with("r", "web", SIGNERS[SPIFFE], |request| {
+        request["spec"]["stubPKCS10Request"] = Value::Null;
+    });
+    ask(&mut queue, SPIFFE, hidden);
+    assert!(queue.next(date(), now()).is_none());
+    let unread = |queue: &Queue| queue.metrics.waiting_count(SPIFFE, "KeyNotShown");
+    assert_eq!(unread(&queue), 0, "it waits to be read");
+
+    queue.speak(at_v1(false));
+    assert!(queue.next(date(), now()).is_none());
+    assert_eq!(unread(&queue), 1);
+    queue.speak(at_v1(true));
+    assert!(queue.next(date(), now()).is_none());
+    assert!(queue.next_unread().is_some());
 }
 
 #[test]
