@@ -23,7 +23,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let asks = |word: &String| ["--help", "-h", "--list"].contains(&word.as_str());
     if args.words.iter().any(asks) {
-        return become_debug("run", args);
+        return become_debug("e2e", args);
     }
     // Both in one call: so the dependencies that they share are those of the usual release build.
     cargo(&[
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "podcert-e2e",
     ])
     .status_ok()?;
-    become_it("release", "run", args)
+    become_it("release", "e2e", args)
 }
 
 /// Starts, ends and shows clusters.

@@ -1,4 +1,12 @@
-//! podcert against real Kubernetes API servers. `cargo xtask e2e` builds and starts it.
+//! podcert against real Kubernetes API servers: what `cargo xtask e2e` and `cargo xtask cluster`
+//! build and become. `e2e/README.md` tells how to use it and what to change for a new release.
+//!
+//! ```text
+//! run ─▶ cluster: a control plane of each release, built, started, ended
+//!     ─▶ cases: the rules of podcert-cases, on it
+//!     ─▶ steps: matrix, forged, figures, faults; each plays on a stage of harness
+//!     ─▶ report ─▶ lines, figures, JSON; document: the table of docs/compatibility.md
+//! ```
 #![allow(
     clippy::indexing_slicing,
     reason = "JSON answers null for what it lacks"
@@ -8,7 +16,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use podcert_cases::Release;
 
@@ -32,7 +40,8 @@ mod steps;
 
 /// podcert against real Kubernetes API servers.
 #[derive(Debug, Parser)]
-#[command(name = "podcert-e2e")]
+// People come here by xtask: help and complaints name the commands as they typed them.
+#[command(name = "podcert-e2e", bin_name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -41,11 +50,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start a cluster of each release and run the behaviour cases and every other step on it
+    #[command(name = "e2e", alias = "run", after_help = run::AFTER_HELP)]
     Run(run::RunArgs),
     /// Run the behaviour cases against a server that is already there
+    #[command(override_usage = "cargo run -p podcert-e2e -- cases [OPTIONS] [FILTER]")]
     Cases(CasesArgs),
     /// Start, end and show real control planes on this machine
-    #[command(subcommand)]
+    #[command(subcommand, after_help = cluster::command::AFTER_HELP)]
     Cluster(cluster::command::Command),
     /// Hold a cluster for `cluster up`
     #[command(hide = true)]
@@ -115,12 +126,21 @@ async fn run_cases(args: CasesArgs) -> Result<bool> {
     let server = real::Real::connect(&args.kubeconfig, &args.etcd).await?;
     failures::keep();
     let progress = Progress::to_stderr();
-    let mut green = true;
-    for target in release::targets(args.kubernetes) {
-        let mut chosen = cases::Chosen::all(target);
-        if let Some(filter) = &args.filter {
+    let mut chosen: Vec<_> = release::targets(args.kubernetes)
+        .into_iter()
+        .map(cases::Chosen::all)
+        .collect();
+    if let Some(filter) = &args.filter {
+        for chosen in &mut chosen {
             chosen.cases.retain(|case| case.name.contains(filter));
         }
+    }
+    chosen.retain(|chosen| !chosen.cases.is_empty());
+    // What runs nothing must not look like success.
+    ensure!(!chosen.is_empty(), run::NOTHING_CHOSEN);
+    let mut green = true;
+    for chosen in chosen {
+        let target = chosen.target;
         let report = chosen.run(server.clone(), &progress).await;
         let lines = report.lines(target.release);
         lines.iter().for_each(|line| say(line));

@@ -84,7 +84,7 @@ impl RunArgs {
             .filter(|plan| !plan.is_empty())
             .collect();
         if plan.is_empty() {
-            bail!("no case and no step has such a name; `--list` prints them all");
+            bail!(NOTHING_CHOSEN);
         }
         if self.list {
             plan.iter().for_each(Plan::list);
@@ -275,6 +275,21 @@ impl Outcome {
 fn println(line: &str) {
     println!("{line}");
 }
+
+/// What `--help` ends with.
+pub(crate) const AFTER_HELP: &str = "\
+Go 1.21 or newer and OpenSSL are needed. Each release is built once, into $PODCERT_E2E_CACHE, else
+$XDG_CACHE_HOME/podcert/e2e or ~/.cache/podcert/e2e. A run says where the logs of its cluster are;
+they stay until the next run.
+
+EXIT CODES
+  0  everything that ran passed
+  1  something failed, or nothing could be run; the last lines say what
+  2  wrong usage";
+
+/// Why nothing is run.
+pub(crate) const NOTHING_CHOSEN: &str =
+    "no case and no step here has such a name; `cargo xtask e2e --list` prints them all";
 
 /// In tenths of a second.
 const LETTING_GO: u32 = 100;

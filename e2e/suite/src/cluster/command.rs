@@ -1,4 +1,4 @@
-//! `podcert-e2e cluster up|down|status|kubeconfig`.
+//! `cargo xtask cluster up|down|status|kubeconfig`.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -354,6 +354,17 @@ fn print_json(value: &serde_json::Value) -> Result<()> {
     print(&serde_json::to_string_pretty(value)?);
     Ok(())
 }
+
+/// What `--help` ends with.
+pub(crate) const AFTER_HELP: &str = "\
+Clusters listen on 127.0.0.1 alone, and live in $PODCERT_E2E_STATE, else $XDG_STATE_HOME/podcert/e2e
+or ~/.local/state/podcert/e2e: `status` says where the logs, kubectl and the kubeconfig of each are.
+Go 1.21 or newer is needed to build them, once for each release.
+
+EXIT CODES
+  0  done; `status` also where a cluster is broken or dead, which it says
+  1  failed; the last line says why
+  2  wrong usage";
 
 /// How long the end of a cluster may take.
 const GRACE: Duration = Duration::from_secs(30);

@@ -4,7 +4,7 @@
 //! with `go build` into a cache outside the checkout, [`pki`] makes its keys and certificates,
 //! [`flags`] the command line of each part, [`process`] runs one part so that it ends with whoever
 //! started it, and this file puts them together: a [`Cluster`] in one folder ([`folders`]) with its
-//! logs in one place. [`supervisor`] holds a cluster for `podcert-e2e cluster up|down|status`; the
+//! logs in one place. [`supervisor`] holds a cluster for [`command`] (`cargo xtask cluster`); the
 //! e2e runs hold theirs in process.
 //!
 //! Everything binds [`Network::LOCAL`]. A node (kubelet, containerd) needs an address that pods can

@@ -312,6 +312,7 @@ impl Requests {
 /// How `up` sees the supervisor that it started.
 pub(crate) struct Started {
     child: std::process::Child,
+    log: PathBuf,
 }
 
 impl Started {
@@ -338,7 +339,7 @@ impl Started {
             .stdout(std::process::Stdio::piped())
             .stderr(errors);
         let child = command.spawn().context("cannot start the supervisor")?;
-        Ok(Self { child })
+        Ok(Self { child, log })
     }
 
     /// Waits until the cluster is ready and kept. Blocks: `up` has nothing else to do.
@@ -374,7 +375,8 @@ impl Started {
         }
         progress.end();
         let status = self.child.wait()?;
-        bail!("the supervisor ended early ({status})")
+        let log = self.log.display();
+        bail!("the supervisor ended early ({status}); what it said last is in {log}")
     }
 }
 

@@ -273,7 +273,10 @@ impl std::fmt::Debug for Program {
 fn beside_us() -> Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("podcert");
     if !Path::new(&program).exists() {
-        bail!("{} is not built", program.display());
+        bail!(
+            "{} is not built: `cargo xtask e2e` builds both programs",
+            program.display()
+        );
     }
     Ok(program)
 }
