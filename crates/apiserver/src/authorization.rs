@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::node;
 use crate::rbac;
+use crate::request::flag;
 use crate::status::Failure;
 use crate::store::Store;
 use crate::user::{Attributes, Authorizer, Permission, User};
@@ -78,10 +79,8 @@ impl Asked {
                 .map(|(_, value)| value.into_owned())
         };
         self.verb = match self.verb.as_str() {
-            "get" => match parameter("watch").as_deref() {
-                None | Some("false" | "0") => "list".to_owned(),
-                Some(_) => "watch".to_owned(),
-            },
+            "get" if parameter("watch").is_some_and(|value| flag(&value)) => "watch".to_owned(),
+            "get" => "list".to_owned(),
             "delete" => "deletecollection".to_owned(),
             _ => return,
         };
@@ -223,6 +222,7 @@ const MASTERS: &str = "system:masters";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::{Query, Route, route};
 
     fn read(method: &Method, path: &str, query: &str) -> String {
         let asked = Asked::read(method, path, query);
@@ -286,6 +286,30 @@ mod tests {
             ),
         ] {
             assert_eq!(read(&method, path, query), expected, "{path}?{query}");
+        }
+    }
+
+    #[test]
+    fn what_is_authorized_is_what_is_done() {
+        let own = "fieldSelector=spec.nodeName%3Dn1";
+        for query in [
+            format!("{own}&fieldSelector="),
+            format!("fieldSelector=&{own}"),
+            "watch=false&watch=true".to_owned(),
+            "watch=1&watch=0".to_owned(),
+            "watch=False".to_owned(),
+            "watch=".to_owned(),
+        ] {
+            let (method, path) = (Method::GET, "/api/v1/pods");
+            let asked = Asked::read(&method, path, &query);
+            let parsed = Query::parse(&query).unwrap();
+            let versions = crate::versions::Versions::default();
+            let Route::Resource(target) = route(&method, path, &parsed, versions).unwrap() else {
+                panic!("{query}")
+            };
+            assert_eq!(asked.verb, target.verb.as_str(), "{query}");
+            let selection = parsed.selection(&target).unwrap();
+            assert_eq!(!asked.fields.is_empty(), selection.is_partial(), "{query}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -223,7 +224,12 @@ pub(crate) enum DryRun {
 impl Query {
     pub(crate) fn parse(query: &str) -> Result<Self, Failure> {
         let mut parsed = Self::default();
+        let mut given = HashSet::new();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            // Of a parameter given twice the first counts, for authorizers too; one is a list.
+            if key != "dryRun" && !given.insert(key.clone()) {
+                continue;
+            }
             match key.as_ref() {
                 "watch" => parsed.watch = flag(&value),
                 "allowWatchBookmarks" => parsed.bookmarks = flag(&value),
@@ -318,7 +324,7 @@ pub(crate) fn refuse_options(kind: &str, errors: &[FieldError]) -> Result<(), Fa
 }
 
 /// Go's `conversion.Convert_Slice_string_To_bool`: everything but `false` and `0` is true.
-fn flag(value: &str) -> bool {
+pub(crate) fn flag(value: &str) -> bool {
     !(value.eq_ignore_ascii_case("false") || value == "0")
 }
 
