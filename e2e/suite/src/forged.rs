@@ -6,34 +6,31 @@
 //! ships, where only a request that names a pod by its true UIDs is issued, and with it, where
 //! nobody but the pod's node makes any request at all.
 
+mod forgeries;
 mod policy;
+mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::SignedDuration;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use podcert_cases::material::{self, KeyType};
 use podcert_cases::{Release, User};
 use podcert_pki::{Chain, TrustBundle};
-use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyUsagePurpose, SanType,
-};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Duration, Instant, sleep};
 
+use self::forgeries::{Becomes, Forgery};
+use self::rights::{grant, show_uids};
 use crate::cluster::checkout;
 use crate::harness::{
     Answers, Ask, CaKind, CaPool, Kubelet, Outcome, PATIENCE, Pod, Program, Request, RequestId,
-    Setup, Source, Spec, Stage, WorkloadKey, now,
+    Setup, Source, Stage, WorkloadKey, now,
 };
 use crate::matrix::{Issued, Policy};
 use crate::release::Skew;
@@ -46,22 +43,6 @@ pub(crate) struct Tally {
     pub(crate) attempts: usize,
     /// What came out otherwise.
     pub(crate) wrong: Vec<String>,
-}
-
-/// A request that is not what it says.
-struct Forgery {
-    name: &'static str,
-    spec: Spec,
-    becomes: Becomes,
-}
-
-/// What becomes of a request where nothing guards creation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Becomes {
-    /// A certificate with the names of the pod, and nothing else.
-    Issued,
-    /// Nothing, for this reason, as long as it is there.
-    Waits(&'static str),
 }
 
 /// The objects that requests are made about.
@@ -183,119 +164,6 @@ impl Scene {
 
     fn ask(&self, pod: &Arc<Pod>, policy: Policy) -> Ask {
         Ask::new(pod, &self.stage.signer(policy.as_str()), &self.key)
-    }
-
-    /// What Mallory makes.
-    fn forgeries(&self) -> Result<Vec<Forgery>> {
-        let honest = |change: &dyn Fn(&mut Spec)| {
-            let mut spec = self.ask(&self.victim, Policy::Spiffe).spec(self.release());
-            change(&mut spec);
-            // The proof of possession is over the UID that the request names.
-            self.key.show(self.release(), &mut spec);
-            spec
-        };
-        let forgery = |name, becomes, change: &dyn Fn(&mut Spec)| Forgery {
-            name,
-            spec: honest(change),
-            becomes,
-        };
-        let not_mounted = Forgery {
-            name: "a signer the pod does not mount",
-            spec: self.ask(&self.plain, Policy::Spiffe).spec(self.release()),
-            becomes: Becomes::Waits("NoProjection"),
-        };
-        let mut forgeries = vec![
-            forgery("no such pod", Becomes::Waits("PodNotFound"), &|spec| {
-                spec.pod_name = "nobody".into();
-            }),
-            forgery("another pod UID", Becomes::Waits("PodReplaced"), &|spec| {
-                spec.pod_uid = WRONG_UID.into();
-            }),
-            forgery("all UIDs wrong", Becomes::Waits("PodReplaced"), &|spec| {
-                spec.pod_uid = WRONG_UID.into();
-                spec.service_account_uid = WRONG_UID.into();
-                spec.node_uid = WRONG_UID.into();
-            }),
-            forgery("another node", Becomes::Waits("PodNodeMismatch"), &|spec| {
-                spec.node_name.clone_from(&self.elsewhere.name);
-                spec.node_uid.clone_from(&self.elsewhere.uid);
-            }),
-            forgery(
-                "another service account",
-                Becomes::Waits("PodServiceAccountMismatch"),
-                &|spec| {
-                    spec.service_account_name = "other".into();
-                    spec.service_account_uid.clone_from(&self.other_account_uid);
-                },
-            ),
-            not_mounted,
-            forgery(
-                "annotations the pod does not have",
-                Becomes::Waits("AnnotationsMismatch"),
-                &|spec| {
-                    let annotation = ("service-dns.row-major.net/services", "web");
-                    spec.unverified_user_annotations =
-                        BTreeMap::from([(annotation.0.to_owned(), annotation.1.to_owned())]);
-                },
-            ),
-            forgery("the pod's true UIDs", Becomes::Issued, &|_| {}),
-            // The program is shown nodes and service accounts; under meshtool's RBAC, which shows
-            // neither, these three would be issued.
-            forgery(
-                "the pod's true UID alone",
-                Becomes::Waits("NodeReplaced"),
-                &|spec| {
-                    spec.service_account_uid = WRONG_UID.into();
-                    spec.node_uid = WRONG_UID.into();
-                },
-            ),
-            forgery(
-                "another node UID",
-                Becomes::Waits("NodeReplaced"),
-                &|spec| spec.node_uid = WRONG_UID.into(),
-            ),
-            forgery(
-                "another service account UID",
-                Becomes::Waits("ServiceAccountReplaced"),
-                &|spec| spec.service_account_uid = WRONG_UID.into(),
-            ),
-        ];
-        if let Some(csr) = self.boastful_csr()? {
-            let mut spec = honest(&|_| {});
-            spec.stub_pkcs10_request = Some(csr);
-            forgeries.push(Forgery {
-                name: "true UIDs and a CSR with names",
-                spec,
-                becomes: Becomes::Issued,
-            });
-        }
-        Ok(forgeries)
-    }
-
-    /// A CSR that asks for everything; there is none where requests have a bare key.
-    fn boastful_csr(&self) -> Result<Option<String>> {
-        if self.release() < Release::V1_36 {
-            return Ok(None);
-        }
-        let mut params = CertificateParams::new([format!("{BOAST}.example.com")])?;
-        params.distinguished_name.push(DnType::CommonName, BOAST);
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "system:masters");
-        params.subject_alt_names.extend([
-            SanType::URI(format!("spiffe://cluster.local/ns/{BOAST}/sa/{BOAST}").try_into()?),
-            SanType::Rfc822Name(format!("{BOAST}@example.com").try_into()?),
-            SanType::IpAddress([10, 0, 0, 1].into()),
-        ]);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
-        params.custom_extensions = vec![CustomExtension::from_oid_content(
-            &[1, 3, 6, 1, 4, 1, 57683, 1],
-            BOAST.as_bytes().to_vec(),
-        )];
-        let csr = params.serialize_request(self.key.pair())?;
-        Ok(Some(STANDARD.encode(csr.der())))
     }
 
     /// Where nothing guards creation: true UIDs are believed, everything else waits.
@@ -625,63 +493,6 @@ where
     }
 }
 
-/// Lets a user create requests and write statuses, in all namespaces, and waits until it is so.
-async fn grant(stage: &Stage, name: &str, user: &User) -> Result<()> {
-    let rules = json!([
-        {"apiGroups": [CERTIFICATES], "resources": ["podcertificaterequests"],
-         "verbs": ["create", "get"]},
-        {"apiGroups": [CERTIFICATES], "resources": ["podcertificaterequests/status"],
-         "verbs": ["update"]},
-    ]);
-    bind(stage, name, user, rules).await?;
-    let attributes = json!({
-        "group": CERTIFICATES, "resource": "podcertificaterequests", "verb": "create",
-        "namespace": "default",
-    });
-    stage.wait_for_rights(user, &attributes).await
-}
-
-/// Shows the program nodes and service accounts, which meshtool's RBAC does not.
-async fn show_uids(stage: &Stage) -> Result<()> {
-    let controller = stage.controller();
-    let resources = ["nodes", "serviceaccounts"];
-    let rules = json!([
-        {"apiGroups": [""], "resources": resources, "verbs": ["list", "watch"]},
-    ]);
-    bind(stage, "uids", &controller, rules).await?;
-    for resource in resources {
-        let attributes = json!({"group": "", "resource": resource, "verb": "watch"});
-        stage.wait_for_rights(&controller, &attributes).await?;
-    }
-    Ok(())
-}
-
-/// Gives a user rights in all namespaces.
-async fn bind(stage: &Stage, name: &str, user: &User, rules: Value) -> Result<()> {
-    let name = stage.scoped(name);
-    stage
-        .create(
-            &Api::<ClusterRole>::all(stage.admin.clone()),
-            json!({"metadata": {"name": name}, "rules": rules}),
-        )
-        .await?;
-    stage
-        .create(
-            &Api::<ClusterRoleBinding>::all(stage.admin.clone()),
-            json!({
-                "metadata": {"name": name},
-                "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
-                // A service account is a user too.
-                "subjects": [{"kind": "User", "apiGroup": RBAC, "name": user.name}],
-            }),
-        )
-        .await?;
-    Ok(())
-}
-
-const CERTIFICATES: &str = "certificates.k8s.io";
-const RBAC: &str = "rbac.authorization.k8s.io";
 const MALLORY: &str = "mallory";
 /// Stands in everything a CSR asks for.
 const BOAST: &str = "i-am-the-boss";
-const WRONG_UID: &str = "99999999-9999-9999-9999-999999999999";

@@ -5,6 +5,8 @@
 //! against the one rule of this folder: every request that still exists is issued, once, for its
 //! own key, and none is ever denied or failed.
 
+mod wire;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,17 +14,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::StreamExt as _;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, StatusCode};
 use kube::Client;
-use kube::client::Body;
 use kube::core::WatchEvent;
 use podcert_cases::ApiVersion;
 use podcert_pki::{Chain, PublicKey};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+
+use self::wire::{Asked, listed, send};
 
 /// What to make.
 #[derive(Clone)]
@@ -509,74 +511,6 @@ async fn verify(burst: &Burst, spoken: Spoken, state: &State) -> Result<Outcome>
 
 async fn list(burst: &Burst, spoken: Spoken) -> Result<(StatusCode, String)> {
     send(&burst.admin, Method::GET, &burst.path(spoken), "json", None).await
-}
-
-fn listed(code: StatusCode, body: &str) -> Result<List> {
-    ensure!(
-        code.is_success(),
-        "the requests are not listed: {code}: {body}"
-    );
-    Ok(serde_json::from_str(body)?)
-}
-
-async fn send(
-    client: &Client,
-    method: Method,
-    path: &str,
-    media: &str,
-    body: Option<Value>,
-) -> Result<(StatusCode, String)> {
-    let body = body.map(|body| body.to_string()).unwrap_or_default();
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::CONTENT_TYPE, format!("application/{media}"))
-        .body(Body::from(body.into_bytes()))?;
-    let response = client.send(request).await?;
-    let code = response.status();
-    let body = response.into_body().collect_bytes().await?;
-    Ok((code, String::from_utf8_lossy(&body).into_owned()))
-}
-
-#[derive(Debug, Deserialize)]
-struct List {
-    metadata: ListMetadata,
-    items: Vec<Asked>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListMetadata {
-    resource_version: String,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Asked {
-    metadata: Name,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Name {
-    name: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Status {
-    conditions: Vec<Condition>,
-    certificate_chain: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Condition {
-    #[serde(rename = "type")]
-    type_: String,
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    message: String,
 }
 
 const AT_ONCE: usize = 32;

@@ -1,0 +1,66 @@
+//! What Mallory and the program may do, beyond what a stage gives.
+
+use anyhow::Result;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::Api;
+use podcert_cases::User;
+use serde_json::{Value, json};
+
+use crate::harness::Stage;
+
+/// Lets a user create requests and write statuses, in all namespaces, and waits until it is so.
+pub(super) async fn grant(stage: &Stage, name: &str, user: &User) -> Result<()> {
+    let rules = json!([
+        {"apiGroups": [CERTIFICATES], "resources": ["podcertificaterequests"],
+         "verbs": ["create", "get"]},
+        {"apiGroups": [CERTIFICATES], "resources": ["podcertificaterequests/status"],
+         "verbs": ["update"]},
+    ]);
+    bind(stage, name, user, rules).await?;
+    let attributes = json!({
+        "group": CERTIFICATES, "resource": "podcertificaterequests", "verb": "create",
+        "namespace": "default",
+    });
+    stage.wait_for_rights(user, &attributes).await
+}
+
+/// Shows the program nodes and service accounts, which meshtool's RBAC does not.
+pub(super) async fn show_uids(stage: &Stage) -> Result<()> {
+    let controller = stage.controller();
+    let resources = ["nodes", "serviceaccounts"];
+    let rules = json!([
+        {"apiGroups": [""], "resources": resources, "verbs": ["list", "watch"]},
+    ]);
+    bind(stage, "uids", &controller, rules).await?;
+    for resource in resources {
+        let attributes = json!({"group": "", "resource": resource, "verb": "watch"});
+        stage.wait_for_rights(&controller, &attributes).await?;
+    }
+    Ok(())
+}
+
+/// Gives a user rights in all namespaces.
+async fn bind(stage: &Stage, name: &str, user: &User, rules: Value) -> Result<()> {
+    let name = stage.scoped(name);
+    stage
+        .create(
+            &Api::<ClusterRole>::all(stage.admin.clone()),
+            json!({"metadata": {"name": name}, "rules": rules}),
+        )
+        .await?;
+    stage
+        .create(
+            &Api::<ClusterRoleBinding>::all(stage.admin.clone()),
+            json!({
+                "metadata": {"name": name},
+                "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
+                // A service account is a user too.
+                "subjects": [{"kind": "User", "apiGroup": RBAC, "name": user.name}],
+            }),
+        )
+        .await?;
+    Ok(())
+}
+
+const CERTIFICATES: &str = "certificates.k8s.io";
+const RBAC: &str = "rbac.authorization.k8s.io";
