@@ -148,7 +148,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "podcert-pki",
             "podcert-issuance",
             "podcert-authority",
-            "podcert-resources",
             "podcert-runtime",
             "podcert-controller",
         ],

@@ -1,7 +1,7 @@
 //! The documents that say what is served: `/api`, `/apis`, one per group and version, `/version`,
 //! and the health checks. Made from [`crate::kinds`]; only the plain (not aggregated) form.
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::kinds::{Feature, KINDS, Kind};
@@ -10,11 +10,7 @@ use crate::status::Failure;
 use crate::versions::Versions;
 
 /// The document at this path.
-pub(crate) fn document(
-    path: &[String],
-    _headers: &HeaderMap,
-    served: Versions,
-) -> Result<Response<ApiBody>, Failure> {
+pub(crate) fn document(path: &[String], served: Versions) -> Result<Response<ApiBody>, Failure> {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let body = match path.as_slice() {
         ["livez" | "readyz" | "healthz", ..] => return Ok(text_response(StatusCode::OK, "ok")),

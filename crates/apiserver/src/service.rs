@@ -81,7 +81,7 @@ impl ApiService {
                 if method != Method::GET {
                     return Err(Failure::no_such_page());
                 }
-                return discovery::document(&path, headers, versions);
+                return discovery::document(&path, versions);
             }
             Route::Resource(target) => target,
         };

@@ -16,7 +16,7 @@ pub use self::name::DistinguishedName;
 pub(crate) use self::raw::{
     AltName, DNS_NAME, Known, RawCertificate, URI, alt_names, key_purposes, signed_parts,
 };
-use crate::{ExtKeyUsages, KeyError, PublicKey, Validity, pem, pem::PemError};
+use crate::{ExtKeyUsages, ExtensionOid, KeyError, PublicKey, Validity, pem, pem::PemError};
 
 /// A certificate. Cheap to clone; equal when the bytes are.
 #[derive(Clone)]
@@ -29,6 +29,7 @@ struct Parsed {
     spki: Range<usize>,
     serial: Range<usize>,
     subject_alt_name: Range<usize>,
+    extensions: Range<usize>,
     ext_key_usage: Option<Range<usize>>,
     subject_key_id: Option<Range<usize>>,
     authority_key_id: Option<Range<usize>>,
@@ -63,6 +64,7 @@ impl Certificate {
             spki: range(raw.spki),
             serial: range(raw.serial),
             subject_alt_name: range(raw.subject_alt_name.unwrap_or_default()),
+            extensions: range(raw.all_extensions),
             ext_key_usage: raw.ext_key_usage.map(range),
             subject_key_id: raw.subject_key_id.map(range),
             authority_key_id: raw.authority_key_id.map(range),
@@ -252,6 +254,15 @@ impl Certificate {
         self.0.has_uri_name_constraints
     }
 
+    /// The value of one extension beside the profile of our leaves (what is inside its OCTET
+    /// STRING), if there. An extension is there at most once.
+    #[must_use]
+    pub fn extension(&self, oid: ExtensionOid) -> Option<&[u8]> {
+        raw::extensions(self.bytes(&self.0.extensions))
+            .find(|extension| extension.oid == oid.as_bytes())
+            .map(|extension| extension.value)
+    }
+
     fn alt_names(&self) -> impl Iterator<Item = AltName<'_>> {
         raw::alt_names(self.bytes(&self.0.subject_alt_name)).filter_map(Result::ok)
     }
@@ -322,10 +333,31 @@ impl KeyUsages {
         self.has(6)
     }
 
+    /// The names of the bits that are set, as RFC 5280 has them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        (0..)
+            .zip(KEY_USAGE_NAMES)
+            .filter(move |(bit, _)| self.has(*bit))
+            .map(|(_, name)| name)
+    }
+
     fn has(self, bit: u32) -> bool {
         self.0 & (1 << 15 >> bit) != 0
     }
 }
+
+/// RFC 5280 §4.2.1.3, in the order of the bits.
+const KEY_USAGE_NAMES: [&str; 9] = [
+    "digitalSignature",
+    "contentCommitment",
+    "keyEncipherment",
+    "dataEncipherment",
+    "keyAgreement",
+    "keyCertSign",
+    "cRLSign",
+    "encipherOnly",
+    "decipherOnly",
+];
 
 /// A certificate that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -28,6 +28,7 @@
 //!   with many anchors finds the right one, even below a legacy root with an empty name.
 //! - No subjectKeyIdentifier: it serves to find a certificate's issuer, and a leaf issues none.
 //! - Serial number random, 20 octets.
+//! - After these the extensions the spec asks for, none of them critical (see `extension`).
 
 use std::fmt;
 
@@ -181,7 +182,18 @@ impl IssuerContext {
             } => &self.server,
         };
         let names = subject_alt_name(spec.names())?;
-        let extensions: [&[u8]; 4] = [&self.head, ext_key_usage, &self.authority_key_id, &names];
+        let mut asked_for = Vec::new();
+        for asked in spec.extensions() {
+            let oid = asked.oid().identifier();
+            asked_for.extend(extension_of(oid, Critical::No, &asked.value()?)?);
+        }
+        let extensions: [&[u8]; 5] = [
+            &self.head,
+            ext_key_usage,
+            &self.authority_key_id,
+            &names,
+            &asked_for,
+        ];
         Tbs {
             serial,
             algorithm: self.algorithm,

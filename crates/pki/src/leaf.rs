@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use crate::{DnsName, PublicKey, SpiffeId};
+use crate::{DnsName, ExtensionOid, LeafExtension, PublicKey, SpiffeId};
 
 /// What a leaf certificate shall say. Made by issuance, signed by an authority.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,6 +14,7 @@ pub struct LeafSpec {
     names: LeafNames,
     ext_key_usages: ExtKeyUsages,
     validity: Validity,
+    extensions: Vec<LeafExtension>,
 }
 
 impl LeafSpec {
@@ -47,7 +48,23 @@ impl LeafSpec {
             names,
             ext_key_usages,
             validity,
+            extensions: Vec::new(),
         })
+    }
+
+    /// The same with these extensions after those of the profile, in this order.
+    ///
+    /// # Errors
+    /// [`SpecError::ExtensionTwice`] when two stand under one OID (RFC 5280 §4.2).
+    pub fn with_extensions(self, extensions: Vec<LeafExtension>) -> Result<Self, SpecError> {
+        let mut rest = extensions.as_slice();
+        while let [first, others @ ..] = rest {
+            if others.iter().any(|other| other.oid() == first.oid()) {
+                return Err(SpecError::ExtensionTwice { oid: first.oid() });
+            }
+            rest = others;
+        }
+        Ok(Self { extensions, ..self })
     }
 
     /// The key to certify.
@@ -72,6 +89,12 @@ impl LeafSpec {
     #[must_use]
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// What it says beside the profile; nothing unless an operator asked for it.
+    #[must_use]
+    pub fn extensions(&self) -> &[LeafExtension] {
+        &self.extensions
     }
 }
 
@@ -161,6 +184,12 @@ impl Validity {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
+    /// Two extensions under one OID.
+    #[error("leaf with the extension {oid} twice")]
+    ExtensionTwice {
+        /// The OID.
+        oid: ExtensionOid,
+    },
     /// A leaf without a name would identify nobody (RFC 5280 §4.1.2.6 forbids it).
     #[error("leaf without any name")]
     NoName,

@@ -2,16 +2,19 @@
 //!
 //! What lives where:
 //!
-//! - `names`: [`TrustDomain`], [`SpiffeId`], [`DnsName`]: the only strings that may
-//!   become a name in a certificate, each with its standard's grammar and limits.
+//! - `names`: [`TrustDomain`], [`SpiffeId`], [`DnsName`], [`ObjectName`], [`ObjectUid`],
+//!   [`IssuerUrl`]: the only strings that may stand in a certificate, each with its standard's
+//!   grammar and limits.
 //! - `keys`: [`PublicKey`] and [`PrivateKey`] over aws-lc-rs, the one provider.
 //! - `csr`: [`CertificationRequest`], of which only the key counts.
 //! - `certificate`: [`Certificate`], a parsed certificate that keeps its exact bytes.
+//! - `extension`: [`LeafExtension`], what a leaf may say beside its profile, written and read.
 //! - `leaf`: [`LeafSpec`], what issuance decides; `issuer`: [`IssuerContext`], which turns it
 //!   into bytes to be signed (the signature may come from far away).
 //! - [`ca`]: root and intermediate certificates.
 //! - `chain`, `bundle`: [`Chain`], [`TrustBundle`], [`CredentialBundle`] as PEM, both ways.
 //! - [`check`]: the structural look at a leaf that was just signed.
+//! - [`inspect`]: what certificates say in words, and what is wrong with them.
 //! - [`verify`]: path validation by rustls-webpki, and the X509-SVID leaf rules.
 //!
 //! Times are [`jiff::Timestamp`] in whole seconds, as X.509 has them.
@@ -23,8 +26,10 @@ mod certificate;
 mod chain;
 pub mod check;
 mod csr;
+mod extension;
 #[cfg(test)]
 mod fixtures;
+pub mod inspect;
 mod issuer;
 mod keys;
 mod leaf;
@@ -37,9 +42,12 @@ pub use crate::{
     certificate::{Certificate, CertificateError, DistinguishedName, KeyUsages},
     chain::{Chain, ChainError},
     csr::{CertificationRequest, CsrError, empty_csr},
+    extension::{
+        ExtensionError, ExtensionOid, LeafExtension, OidError, PodIdentity, PodIdentityWithUids,
+    },
     issuer::{IssueError, IssuerContext, Serial, TbsCertificate},
     keys::{KeyError, KeyType, PrivateKey, PublicKey, SignatureAlgorithm, UnsupportedKey},
     leaf::{ExtKeyUsages, LeafNames, LeafSpec, SpecError, Validity},
-    names::{DnsName, NameError, SpiffeId, TrustDomain},
+    names::{DnsName, IssuerUrl, NameError, ObjectName, ObjectUid, SpiffeId, TrustDomain},
     pem::PemError,
 };

@@ -4,7 +4,15 @@
 //! limits, so nothing further in needs to check again. We are as strict as go-spiffe and
 //! rustls: what they would refuse to read, we refuse to make.
 
+mod issuer_url;
+mod object;
+
 use std::{fmt, str::FromStr, sync::Arc};
+
+pub use self::{
+    issuer_url::IssuerUrl,
+    object::{ObjectName, ObjectUid},
+};
 
 /// A SPIFFE trust domain (SPIFFE-ID §2.1): 1 to 255 of `a-z 0-9 . - _`.
 ///
@@ -210,12 +218,22 @@ macro_rules! text_conversions {
     )*};
 }
 
-text_conversions!(DnsName, SpiffeId, TrustDomain);
+text_conversions!(
+    DnsName,
+    IssuerUrl,
+    ObjectName,
+    ObjectUid,
+    SpiffeId,
+    TrustDomain
+);
 
 /// Which grammar a text was held against.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     DnsName,
+    IssuerUrl,
+    ObjectName,
+    ObjectUid,
     SpiffeId,
     SpiffePath,
     TrustDomain,
@@ -225,6 +243,9 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::DnsName => "DNS name",
+            Self::IssuerUrl => "issuer URL",
+            Self::ObjectName => "name of a Kubernetes object",
+            Self::ObjectUid => "UID of a Kubernetes object",
             Self::SpiffeId => "SPIFFE ID",
             Self::SpiffePath => "SPIFFE ID path",
             Self::TrustDomain => "trust domain",
@@ -243,12 +264,20 @@ enum Problem {
     EmptyLabel,
     #[error("it has an empty path segment (a trailing or doubled slash)")]
     EmptySegment,
+    #[error("its host is no DNS name and no IP address")]
+    Host,
+    #[error("it must start with \"https://\"")]
+    Https,
     #[error("a label starts or ends with a hyphen")]
     Hyphen,
     #[error("a label is longer than {MAX_LABEL} bytes")]
     LongLabel,
     #[error("its last label is all digits, so it reads as an IP address")]
     NumericEnd,
+    #[error("a percent sign must stand before two hexadecimal digits")]
+    Percent,
+    #[error("its port is not a number from 1 to 65535")]
+    Port,
     #[error("its path has the relative segment {0:?}")]
     RelativeSegment(String),
     #[error("it must start with \"spiffe://\"")]

@@ -142,6 +142,76 @@ impl Block {
 /// Reads every block of `text`.
 pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
     let mut blocks = Vec::new();
+    for_each_block(text, |number, label, content| {
+        blocks.push(Block::decode(number, label, content)?);
+        Ok(())
+    })?;
+    Ok(blocks)
+}
+
+/// A block as [`blocks_with_headers`] reads it.
+pub(crate) struct LaxBlock {
+    /// Its label and content.
+    pub(crate) block: Block,
+    /// Whether there were headers, which were skipped.
+    pub(crate) has_headers: bool,
+}
+
+impl Block {
+    /// The label.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The content, whatever the label.
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
+    }
+}
+
+/// Reads every block of `text` and skips RFC 1421 headers: for whoever looks at a file to say what
+/// is wrong with it, never for one who uses it.
+pub(crate) fn blocks_with_headers(text: &[u8]) -> Result<Vec<LaxBlock>, PemError> {
+    let mut blocks = Vec::new();
+    for_each_block(text, |number, label, content| {
+        let is_header = |line: &[u8]| line.contains(&b':');
+        let has_headers = content.split(|byte| *byte == b'\n').any(is_header);
+        let body = if has_headers {
+            after_blank_line(content)
+        } else {
+            content
+        };
+        let block = Block::decode(number, label, body)?;
+        blocks.push(LaxBlock { block, has_headers });
+        Ok(())
+    })?;
+    Ok(blocks)
+}
+
+/// What follows the headers of a block: all after the first empty line below them, for a header
+/// may go on for several lines.
+fn after_blank_line(content: &[u8]) -> &[u8] {
+    let mut rest = content;
+    let mut seen_header = false;
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let (line, below) = rest.split_at(end + 1);
+        let blank = line.trim_ascii().is_empty();
+        if seen_header && blank {
+            return below;
+        }
+        seen_header |= !blank;
+        rest = below;
+    }
+    content
+}
+
+/// Calls `take` for each block of `text` with its number, label and what stands between the
+/// boundaries.
+fn for_each_block(
+    text: &[u8],
+    mut take: impl FnMut(usize, String, &[u8]) -> Result<(), PemError>,
+) -> Result<(), PemError> {
+    let mut taken = 0;
     // The label of the block that is open, and where its content starts.
     let mut open: Option<(String, usize)> = None;
     let mut next_line = 0;
@@ -151,7 +221,7 @@ pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
         let Some(boundary) = boundary(line.trim_ascii(), line_number)? else {
             continue;
         };
-        let number = blocks.len() + 1;
+        let number = taken + 1;
         open = match (boundary, open) {
             (Boundary::Begin(label), None) => Some((label, next_line)),
             (Boundary::Begin(_), Some((label, _))) => {
@@ -175,17 +245,18 @@ pub(crate) fn blocks(text: &[u8]) -> Result<Vec<Block>, PemError> {
             }
             (Boundary::End(_), Some((label, start))) => {
                 let content = text.get(start..this_line).unwrap_or_default();
-                blocks.push(Block::decode(number, label, content)?);
+                take(number, label, content)?;
+                taken += 1;
                 None
             }
         };
     }
     match open {
         Some((label, _)) => Err(PemError::Truncated {
-            block: blocks.len() + 1,
+            block: taken + 1,
             label,
         }),
-        None => Ok(blocks),
+        None => Ok(()),
     }
 }
 

@@ -194,6 +194,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_keeps_connections_open_keeps_no_probe_out() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap())
+            .await
+            .unwrap();
+        let address = listener.address();
+        let shutdown = CancellationToken::new();
+        let (health, registry) = (Health::new(), Arc::new(Registry::default()));
+        let serving = tokio::spawn(listener.serve(health, registry, shutdown.clone()));
+
+        let ask = async |stream: &mut TcpStream| {
+            let request = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut answer = [0; 12];
+            let read = stream.read_exact(&mut answer).await;
+            read.is_ok_and(|_| answer == *b"HTTP/1.1 200")
+        };
+        let mut kept = Vec::new();
+        for number in 0..MAX_CONNECTIONS + 10 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            assert!(ask(&mut stream).await, "connection {number}");
+            kept.push(stream);
+        }
+        // The oldest had to go.
+        let mut rest = Vec::new();
+        let _ = kept[0].read_to_end(&mut rest).await;
+        shutdown.cancel();
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn serves_until_told_to_stop() {
         let mut registry = Registry::default();
         let counter: Counter = Counter::default();

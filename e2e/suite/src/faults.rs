@@ -55,6 +55,9 @@ pub(crate) fn steps() -> Vec<Step> {
         everywhere("fault-requests-changed", |context| {
             Box::pin(requests_changed(context))
         }),
+        everywhere("fault-sign-withdrawn", |context| {
+            Box::pin(sign_withdrawn(context))
+        }),
         everywhere("fault-program-killed", |context| {
             Box::pin(program_killed(context))
         }),
@@ -107,6 +110,23 @@ async fn requests_changed(context: Context) -> Result<Outcome> {
     let outcome = burst.clone().start().end(&burst).await?;
     let late = scene.refused_writes().await?;
     ensure!(late > 0.0, "no request was changed while it was answered");
+    scene.close(outcome).await
+}
+
+/// The program loses the right to sign for its signers. What is asked meanwhile waits for it.
+async fn sign_withdrawn(context: Context) -> Result<Outcome> {
+    let scene = Scene::open(&context.cluster).await?;
+    scene.stage.let_sign(false).await?;
+    let burst = Burst {
+        count: HELD_UP,
+        ..scene.burst(Meddling::None)
+    };
+    let mut running = burst.clone().start();
+    running.open(burst.count).await?;
+    scene.waits(burst.count, "StatusRefused").await?;
+    running.goes_on()?;
+    scene.stage.let_sign(true).await?;
+    let outcome = running.end(&burst).await?;
     scene.close(outcome).await
 }
 
@@ -188,7 +208,7 @@ async fn keys_not_shown(context: Context) -> Result<Outcome> {
     let scene = Scene::with(cluster, skew, 1, &[]).await?;
     let burst = Burst {
         apis: vec![ApiVersion::V1beta1, ApiVersion::V1],
-        count: KEYS_NOT_SHOWN,
+        count: HELD_UP,
         ..scene.burst(Meddling::None)
     };
     scene.signal(Signal::STOP)?;
@@ -196,15 +216,7 @@ async fn keys_not_shown(context: Context) -> Result<Outcome> {
     running.open(burst.count).await?;
     cluster.serve(CertificatesApi::Stock).await?;
     scene.signal(Signal::CONT)?;
-    scene
-        .counted(
-            "not every request waits for its key to be shown".to_owned(),
-            |metrics| {
-                let hidden = [("reason", "KeyNotShown")];
-                metrics.sum("podcert_requests_waiting", &hidden) as usize == burst.count
-            },
-        )
-        .await?;
+    scene.waits(burst.count, "KeyNotShown").await?;
     running.goes_on()?;
     cluster.serve(CertificatesApi::All).await?;
     let outcome = running.end(&burst).await?;
@@ -351,6 +363,18 @@ impl Scene {
         .await
     }
 
+    /// Waits until so many requests wait for this reason.
+    async fn waits(&self, count: usize, reason: &str) -> Result<()> {
+        self.counted(
+            format!("{count} requests should wait for {reason}"),
+            |metrics| {
+                let waiting = metrics.sum("podcert_requests_waiting", &[("reason", reason)]);
+                waiting as usize == count
+            },
+        )
+        .await
+    }
+
     /// Waits until the program's metrics are as they should be.
     async fn counted(&self, otherwise: String, good: impl Fn(&Metrics) -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
@@ -435,7 +459,8 @@ pub(crate) async fn connect(kubeconfig: &Path, user: &User) -> Result<Client> {
 const SIGNERS: [&str; 2] = ["service-dns", "spiffe"];
 const BURST: usize = 500;
 const PODS: usize = 10;
-const KEYS_NOT_SHOWN: usize = 40;
+/// Requests that wait for a cure.
+const HELD_UP: usize = 40;
 const ETCD_PAUSE: Duration = Duration::from_secs(30);
 /// So that a burst lasts longer than an upgrade.
 const UPGRADE_PACE: Duration = Duration::from_millis(40);

@@ -98,9 +98,7 @@ pub(crate) async fn run(kubeconfig: &Path, skew: Skew) -> Result<Tally> {
         let setup = match &setup {
             None => setup.insert(Setup::both(&stage, &pool).await?),
             Some(setup) => {
-                if let Some(signer) = &setup.spiffe {
-                    pool.write(&signer.pool)?;
-                }
+                pool.write(&setup.pool)?;
                 setup
             }
         };

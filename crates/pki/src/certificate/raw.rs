@@ -3,6 +3,8 @@
 //! Shared by [`super::Certificate`] and by the check of a leaf that was just signed; the latter
 //! must not trust what the encoder believed it wrote, so this reads from nothing but the bytes.
 
+use std::collections::BTreeSet;
+
 use const_oid::{
     AssociatedOid, ObjectIdentifier,
     db::rfc5280::{ID_KP_CLIENT_AUTH, ID_KP_SERVER_AUTH},
@@ -39,8 +41,18 @@ pub(crate) struct RawCertificate<'a> {
     /// Which extensions were there, and which of them critical: one bit each, see [`KNOWN`].
     seen: u8,
     critical: u8,
-    /// Whether a critical extension is there that this module does not know.
-    pub(crate) unknown_critical: bool,
+    /// All extensions, inside the SEQUENCE around them.
+    pub(crate) all_extensions: &'a [u8],
+}
+
+/// One extension, whatever it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawExtension<'a> {
+    /// The content octets of its OBJECT IDENTIFIER.
+    pub(crate) oid: &'a [u8],
+    pub(crate) critical: bool,
+    /// Inside the OCTET STRING.
+    pub(crate) value: &'a [u8],
 }
 
 impl<'a> RawCertificate<'a> {
@@ -87,15 +99,20 @@ impl<'a> RawCertificate<'a> {
             name_constraints: None,
             seen: 0,
             critical: 0,
-            unknown_critical: false,
+            all_extensions: &[],
         };
         if let Some(extensions) = tbs.optional(constructed(3))? {
             if version != VERSION_3 {
                 return Err(asn1::invalid(Tag::Integer).into());
             }
-            let mut extensions = Fields::of_sequence(extensions)?;
+            raw.all_extensions = sequence_content(extensions)?;
+            let mut extensions = Fields::new(raw.all_extensions)?;
+            let mut others = BTreeSet::new();
             while !extensions.is_finished() {
-                raw.extension(extensions.nested(Tag::Sequence)?)?;
+                let extension = extension(extensions.nested(Tag::Sequence)?)?;
+                if !raw.take_in(extension)? && !others.insert(extension.oid) {
+                    return Err(duplicate(extension.oid));
+                }
             }
         }
         tbs.finish()?;
@@ -113,25 +130,23 @@ impl<'a> RawCertificate<'a> {
             .is_some_and(|content| uri_subtree(content).unwrap_or(false))
     }
 
-    fn extension(&mut self, mut fields: Fields<'a>) -> Result<(), CertificateError> {
-        let oid = fields.value(Tag::ObjectIdentifier)?;
-        let critical = fields
-            .optional(Tag::Boolean)?
-            .map(boolean)
-            .transpose()?
-            .unwrap_or(false);
-        let value = fields.value(Tag::OctetString)?;
-        fields.finish()?;
+    /// All extensions, in their order.
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = RawExtension<'a>> {
+        extensions(self.all_extensions)
+    }
 
-        let Some((_, known)) = KNOWN.iter().find(|(known, _)| known.as_bytes() == oid) else {
-            self.unknown_critical |= critical;
-            return Ok(());
+    /// Notes what is known of an extension; `false` for one this module does not know.
+    fn take_in(&mut self, extension: RawExtension<'a>) -> Result<bool, CertificateError> {
+        let RawExtension {
+            oid,
+            critical,
+            value,
+        } = extension;
+        let Some(known) = Known::of(oid) else {
+            return Ok(false);
         };
         if self.seen & known.bit() != 0 {
-            let oid = ObjectIdentifier::from_bytes(oid).map(|oid| oid.to_string());
-            return Err(CertificateError::DuplicateExtension {
-                oid: oid.unwrap_or_default(),
-            });
+            return Err(duplicate(oid));
         }
         self.seen |= known.bit();
         if critical {
@@ -166,7 +181,39 @@ impl<'a> RawCertificate<'a> {
                 fields.finish()?;
             }
         }
-        Ok(())
+        Ok(true)
+    }
+}
+
+/// The extensions in `content`, which was parsed before; ends where it could not have been.
+pub(crate) fn extensions(content: &[u8]) -> impl Iterator<Item = RawExtension<'_>> {
+    let mut fields = Fields::new(content).ok();
+    std::iter::from_fn(move || {
+        let fields = fields.as_mut().filter(|fields| !fields.is_finished())?;
+        extension(fields.nested(Tag::Sequence).ok()?).ok()
+    })
+}
+
+fn extension<'a>(mut fields: Fields<'a>) -> der::Result<RawExtension<'a>> {
+    let oid = fields.value(Tag::ObjectIdentifier)?;
+    let critical = fields
+        .optional(Tag::Boolean)?
+        .map(boolean)
+        .transpose()?
+        .unwrap_or(false);
+    let value = fields.value(Tag::OctetString)?;
+    fields.finish()?;
+    Ok(RawExtension {
+        oid,
+        critical,
+        value,
+    })
+}
+
+fn duplicate(oid: &[u8]) -> CertificateError {
+    let oid = ObjectIdentifier::from_bytes(oid).map(|oid| oid.to_string());
+    CertificateError::DuplicateExtension {
+        oid: oid.unwrap_or_default(),
     }
 }
 
@@ -182,7 +229,7 @@ pub(crate) fn signed_parts(der: &[u8]) -> der::Result<(&[u8], &[u8], &[u8])> {
 }
 
 /// The extensions this module reads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Known {
     AuthorityKeyId,
     BasicConstraints,
@@ -194,6 +241,12 @@ pub(crate) enum Known {
 }
 
 impl Known {
+    /// The extension with these content octets of an OBJECT IDENTIFIER, if this module reads it.
+    pub(crate) fn of(oid: &[u8]) -> Option<Self> {
+        let found = KNOWN.iter().find(|(known, _)| known.as_bytes() == oid);
+        found.map(|(_, known)| *known)
+    }
+
     fn bit(self) -> u8 {
         1 << (self as u8)
     }

@@ -98,14 +98,13 @@ impl Skewed {
         let namespace = scene.stage.scoped(&number.to_string());
         let mut pods = scene.population.pods.iter();
         let own_pod = pods.find(|pod| pod.namespace == namespace);
-        let spiffe = scene.setup.spiffe.as_ref();
         Ok(Self {
             name,
             ahead,
             told,
             stage: Arc::clone(&scene.stage),
             kubeconfig: scene.setup.kubeconfig.clone(),
-            pool: spiffe.context("the stage has no pool")?.pool.clone(),
+            pool: scene.setup.pool.clone(),
             own_pod: Arc::clone(own_pod.context("the namespace has no pod")?),
             burst: scene.burst_in(number, &[name], REQUESTS, Meddling::None),
         })

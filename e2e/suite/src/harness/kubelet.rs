@@ -86,7 +86,6 @@ pub(crate) struct Ask {
     pub(crate) pod: Arc<Pod>,
     pub(crate) signer: String,
     pub(crate) key: Arc<WorkloadKey>,
-    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 /// Which request: namespace and name.
@@ -166,7 +165,6 @@ impl Ask {
             pod: Arc::clone(pod),
             signer: signer.to_owned(),
             key: Arc::clone(key),
-            annotations: BTreeMap::new(),
         }
     }
 
@@ -182,7 +180,6 @@ impl Ask {
             node_name: pod.node.name.clone(),
             node_uid: pod.node.uid.clone(),
             max_expiration_seconds: Some(86_400),
-            unverified_user_annotations: self.annotations.clone(),
             ..Spec::default()
         };
         self.key.show(release, &mut spec);

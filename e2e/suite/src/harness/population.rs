@@ -4,7 +4,6 @@
 //! API server or of the program looks at. They tolerate every taint, so nobody evicts them from a
 //! node that never reports.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -32,7 +31,6 @@ pub(crate) struct Plan {
 pub(crate) struct Source {
     pub(crate) signer: String,
     pub(crate) key_type: &'static str,
-    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 /// A node nobody plays.
@@ -66,7 +64,6 @@ impl Source {
         Self {
             signer,
             key_type: "ECDSAP256",
-            annotations: BTreeMap::new(),
         }
     }
 }
@@ -174,12 +171,10 @@ impl Stage {
             .iter()
             .enumerate()
             .map(|(number, source)| {
-                let annotations = (!source.annotations.is_empty()).then_some(&source.annotations);
                 let projection = json!({
                     "signerName": source.signer,
                     "keyType": source.key_type,
                     "credentialBundlePath": "bundle.pem",
-                    "userAnnotations": annotations,
                 });
                 json!({
                     "name": format!("certificate-{number}"),

@@ -10,7 +10,6 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use podcert_resources::signers;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -26,19 +25,10 @@ pub(crate) struct Setup {
     pub(crate) kubeconfig: PathBuf,
     /// What it logs, one file for all starts.
     pub(crate) log: PathBuf,
-    /// The signer service-dns, if enabled.
-    pub(crate) service_dns: Option<SignerSetup>,
-    /// The signer spiffe, if enabled; its trust domain is [`Setup::TRUST_DOMAIN`].
-    pub(crate) spiffe: Option<SignerSetup>,
-}
-
-/// A signer of the program.
-#[derive(Clone, Debug)]
-pub(crate) struct SignerSetup {
-    /// The signer's name.
-    pub(crate) name: String,
-    /// Its pool's file.
+    /// The file of the pool that both signers use.
     pub(crate) pool: PathBuf,
+    /// The names of the signers, each behind that of its policy.
+    signers: [(&'static str, String); 2],
 }
 
 /// The program under way. Dropped, or when this process dies, it is killed.
@@ -64,18 +54,12 @@ impl Setup {
         std::fs::create_dir_all(&folder)?;
         let file = folder.join("pool.json");
         pool.write(&file)?;
-        let signer = |policy: &str| {
-            Some(SignerSetup {
-                name: stage.signer(policy),
-                pool: file.clone(),
-            })
-        };
         Ok(Self {
             program: beside_us()?,
             kubeconfig: stage.controller_kubeconfig().await?,
             log: stage.folder.join("controller.log"),
-            service_dns: signer("service-dns"),
-            spiffe: signer("spiffe"),
+            pool: file,
+            signers: ["service-dns", "spiffe"].map(|policy| (policy, stage.signer(policy))),
         })
     }
 
@@ -87,18 +71,12 @@ impl Setup {
             "--listen=127.0.0.1:0".to_owned(),
             format!("--kubeconfig={}", self.kubeconfig.display()),
         ];
-        for (policy, signer) in [("service-dns", &self.service_dns), ("spiffe", &self.spiffe)] {
-            let Some(signer) = signer else { continue };
+        for (policy, signer) in &self.signers {
             arguments.push(format!("--enable-{policy}-signer=true"));
-            arguments.push(format!("--{policy}-ca-pool={}", signer.pool.display()));
-            let usual = [signers::SERVICE_DNS, signers::SPIFFE].contains(&signer.name.as_str());
-            if !usual {
-                arguments.push(format!("--{policy}-signer-name={}", signer.name));
-            }
+            arguments.push(format!("--{policy}-ca-pool={}", self.pool.display()));
+            arguments.push(format!("--{policy}-signer-name={signer}"));
         }
-        if self.spiffe.is_some() {
-            arguments.push(format!("--spiffe-trust-domain={}", Self::TRUST_DOMAIN));
-        }
+        arguments.push(format!("--spiffe-trust-domain={}", Self::TRUST_DOMAIN));
         arguments
     }
 }

@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use podcert_cases::User;
@@ -235,12 +237,47 @@ impl Stage {
         ])
     }
 
+    /// Takes the verb `sign` from the controller, or gives it back, and waits until it is so.
+    ///
+    /// # Errors
+    /// When the server refuses, or takes too long.
+    pub(crate) async fn let_sign(&self, allowed: bool) -> Result<()> {
+        let mut rules = self.meshtool_rules();
+        if !allowed {
+            for rule in rules.as_array_mut().into_iter().flatten() {
+                if let Some(verbs) = rule["verbs"].as_array_mut() {
+                    verbs.retain(|verb| verb != "sign");
+                }
+            }
+        }
+        let roles: Api<ClusterRole> = Api::all(self.admin.clone());
+        let patch = Patch::Merge(json!({"rules": rules}));
+        let name = self.scoped("controller");
+        roles.patch(&name, &PatchParams::default(), &patch).await?;
+        // By the name that the role has: RBAC compares names as they are.
+        let sign = json!({
+            "group": "certificates.k8s.io", "resource": "signers", "verb": "sign",
+            "name": format!("{}/*", self.signer_domain()),
+        });
+        self.wait_until_rights(&self.controller(), &sign, allowed)
+            .await
+    }
+
     /// Waits until the server's authorizer has seen what was just granted: these
     /// `resourceAttributes` of a SubjectAccessReview.
     ///
     /// # Errors
     /// When it takes too long.
     pub(crate) async fn wait_for_rights(&self, user: &User, attributes: &Value) -> Result<()> {
+        self.wait_until_rights(user, attributes, true).await
+    }
+
+    async fn wait_until_rights(
+        &self,
+        user: &User,
+        attributes: &Value,
+        allowed: bool,
+    ) -> Result<()> {
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
             "spec": {
@@ -253,12 +290,16 @@ impl Stage {
                 .header("content-type", "application/json")
                 .body(review.to_string().into_bytes())?;
             let answer: Value = self.admin.request(request).await?;
-            if answer.pointer("/status/allowed") == Some(&Value::Bool(true)) {
+            if answer.pointer("/status/allowed") == Some(&Value::Bool(allowed)) {
                 return Ok(());
             }
             sleep(Duration::from_millis(20)).await;
         }
-        bail!("{} has no rights after {PATIENCE:?}", user.name)
+        bail!(
+            "{} may {}do {attributes} after {PATIENCE:?}",
+            user.name,
+            if allowed { "not " } else { "" }
+        )
     }
 
     /// What the API server counts.
