@@ -240,10 +240,11 @@ impl Queue {
             Wake::Authority => (Cure::Pool, Some(RECHECK)),
             Wake::Node => (Cure::Node, None),
             Wake::ServiceAccount => (Cure::ServiceAccount, None),
-            // Dates are looked at again each minute: clocks are set, machines sleep.
+            // Dates are looked at again each minute: clocks are set, machines sleep. Another pool may
+            // have a CA with other dates.
             Wake::At(at) => {
                 let left = Duration::try_from(at.duration_since(date)).unwrap_or_default();
-                (Cure::Other, Some(left.clamp(SHORTEST_WAIT, RECHECK)))
+                (Cure::Pool, Some(left.clamp(SHORTEST_WAIT, RECHECK)))
             }
             Wake::ApiVersion => (Cure::Served, None),
             Wake::Restart => (Cure::Other, None),

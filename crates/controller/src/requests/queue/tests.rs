@@ -538,6 +538,19 @@ fn a_pool_that_comes_while_an_answer_is_under_way_is_not_missed() {
 }
 
 #[test]
+fn a_ca_that_is_not_valid_yet_is_waited_for_no_longer_than_until_another_one_comes() {
+    let early = date() - jiff::SignedDuration::from_hours(48);
+    let mut queue = started();
+    queue.observe_pod(Event::Apply(pod("web")));
+    ask(&mut queue, SPIFFE, request("r", "web", SPIFFE));
+    assert!(queue.next(early, now()).is_none());
+    assert_eq!(queue.metrics.waiting_count(SPIFFE, "CaNotYetValid"), 1);
+    let pool = Pool::generate(&CaOptions::new(CaId::new("2")), early).unwrap();
+    queue.sign_with(SPIFFE, Arc::new(Authority::from_pool(pool)));
+    assert!(queue.next(early, now()).is_some());
+}
+
+#[test]
 fn that_a_request_does_not_exist_is_believed_to_the_watch_alone() {
     for gone in [true, false] {
         let mut queue = started();
