@@ -59,11 +59,17 @@ fn main() -> ExitCode {
 }
 
 fn doc() -> Result<()> {
-    run::cargo(&["doc", "--workspace", "--no-deps", "--locked"])
-        // Module pages are for maintainers too and may point at what is private.
-        .env(
-            "RUSTDOCFLAGS",
-            "-D warnings -A rustdoc::private-intra-doc-links",
-        )
-        .status_ok()
+    run::cargo(&[
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--locked",
+        // Most pages are for maintainers: their links must lead somewhere too.
+        "--document-private-items",
+    ])
+    .env(
+        "RUSTDOCFLAGS",
+        "-D warnings -A rustdoc::private-intra-doc-links",
+    )
+    .status_ok()
 }

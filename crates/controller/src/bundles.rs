@@ -1,7 +1,7 @@
 //! ClusterTrustBundles: what clients must trust, kept as the pool has it.
 //!
 //! One bundle a signer, found by its name. A watch of that one object shows what is there; a pure
-//! [`plan`] compares it with what should be, and its one step is executed. Nothing is written
+//! [`plan()`] compares it with what should be, and its one step is executed. Nothing is written
 //! when nothing differs: not at a restart, not when somebody else's label was added, not when
 //! the same anchors stand there in another order. A bundle somebody deletes or edits is put back.
 //!

@@ -1,6 +1,6 @@
 //! What a workload gets: the decisions of podcert's signers, as pure functions.
 //!
-//! [`decide`] takes a request the API server verified, the live objects that name the workload
+//! [`decide()`] takes a request the API server verified, the live objects that name the workload
 //! ([`Facts`]), the signer's [`Policy`], the time and how long the signing CA lasts. It answers
 //! with a [`Plan`] for a certificate, with a denial, or with a reason to wait. It does no I/O, takes
 //! no lock, reads no clock and draws no random number, so every decision replays in a test.

@@ -1,7 +1,7 @@
 //! Requests and statuses that somebody made up, where the API server authorizes as a real one
 //! does (Node, RBAC, NodeRestriction) and nothing else guards the creation of requests. The same
-//! list is tried on real servers (`e2e/suite/src/forged/forgeries.rs`), there with podcert's admission
-//! policy too, which the embedded server does not evaluate.
+//! list is tried on real servers (`e2e/suite/src/forged/forgeries.rs`), there with podcert's
+//! admission policy too, which the embedded server does not evaluate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -350,7 +350,7 @@ fn key_usage(value: &[u8]) -> der::Result<KeyUsages> {
     }
 }
 
-/// NameConstraints ::= SEQUENCE { [0] permitted, [1] excluded }, each a SEQUENCE OF
+/// `NameConstraints ::= SEQUENCE { [0] permitted, [1] excluded }`, each a SEQUENCE OF
 /// GeneralSubtree whose first field is a GeneralName.
 fn uri_subtree(content: &[u8]) -> der::Result<bool> {
     let mut sides = Fields::new(content)?;
@@ -369,9 +369,9 @@ fn uri_subtree(content: &[u8]) -> der::Result<bool> {
 const VERSION_1: &[u8] = &[0];
 const VERSION_3: &[u8] = &[2];
 
-/// GeneralName dNSName [2], RFC 5280 §4.2.1.6.
+/// GeneralName `dNSName [2]`, RFC 5280 §4.2.1.6.
 pub(crate) const DNS_NAME: Tag = primitive(2);
-/// GeneralName uniformResourceIdentifier [6].
+/// GeneralName `uniformResourceIdentifier [6]`.
 pub(crate) const URI: Tag = primitive(6);
 
 const KNOWN: [(ObjectIdentifier, Known); 7] = [

@@ -127,7 +127,7 @@ pub(crate) fn write(volume: &Path, payload: &Payload, now: Timestamp) -> io::Res
     }
 }
 
-/// Whether this is a name that [`write`] gives: one path element, two dots, and more than these.
+/// Whether this is a name that [`write()`] gives: one path element, two dots, and more than these.
 fn is_generation(target: &Path) -> bool {
     target.to_str().is_some_and(|name| {
         name.len() > 2 && name.starts_with("..") && name != DATA && !name.contains('/')

@@ -43,7 +43,7 @@ impl Default for Patience {
     }
 }
 
-/// What became of a [`Work`].
+/// What became of a [`Work`](super::Work) or an [`Unread`](super::Unread).
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) uid: Uid,
