@@ -4,8 +4,11 @@
 //! look at and webpki does not: an anchor too must be within its validity, and a certificate
 //! that signs another must be allowed to by its keyUsage. So all three give the same answer for
 //! the same chain, which the conformance tests check. The leaf rules of SPIFFE that go beyond
-//! path validation are in [`spiffe_id`]. No verifier looks at the signature of a trust anchor;
-//! [`signature`] is for whoever loads one and wants to know that it is whole.
+//! path validation are in [`spiffe_id`]; [`verify_explained`] says for people which check failed
+//! where. No verifier looks at the signature of a trust anchor; [`signature`] is for whoever loads
+//! one and wants to know that it is whole.
+
+mod explain;
 
 use std::time::Duration;
 
@@ -15,6 +18,7 @@ use jiff::Timestamp;
 use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
+pub use self::explain::{ExpectedId, Path, Place, Refusal, RefusedBy, expect_id, verify_explained};
 use crate::{
     Certificate, Chain, DnsName, KeyUsages, NameError, SpiffeId, TrustBundle, asn1::Fields,
     certificate::signed_parts,
@@ -40,6 +44,16 @@ pub fn verify(
     purpose: Purpose<'_>,
     at: Timestamp,
 ) -> Result<(), VerifyError> {
+    verified(chain, anchors, purpose, at).map(drop)
+}
+
+/// As [`verify`], with the way that was found.
+fn verified(
+    chain: &Chain,
+    anchors: &TrustBundle,
+    purpose: Purpose<'_>,
+    at: Timestamp,
+) -> Result<Path, VerifyError> {
     let ders: Vec<_> = anchors
         .anchors()
         .iter()
@@ -82,7 +96,7 @@ pub fn verify(
         }
         anchor.map_or(Ok(()), |anchor| in_time(anchor, at))
     };
-    leaf.verify_for_usage(
+    let path = leaf.verify_for_usage(
         webpki::ALL_VERIFICATION_ALGS,
         &trust_anchors,
         &intermediates,
@@ -90,8 +104,8 @@ pub fn verify(
         usage,
         None,
         Some(&issuers_may_sign),
-    )
-    .map_err(in_words)?;
+    );
+    let path = path.map_err(in_words)?;
     if let Purpose::Server(Some(name)) = purpose {
         let wrong_name = || VerifyError::WrongName {
             expected: name.clone(),
@@ -101,7 +115,25 @@ pub fn verify(
         leaf.verify_is_valid_for_subject_name(&server)
             .map_err(|_| wrong_name())?;
     }
-    Ok(())
+    let below = path.intermediate_certificates().filter_map(|issuer| {
+        let known = |c: &Certificate| c.der() == issuer.der().as_ref();
+        chain.intermediates().iter().position(known)
+    });
+    // The leaf is number 1.
+    let certificates = std::iter::once(1)
+        .chain(below.map(|index| index + 2))
+        .collect();
+    let used = |anchor: &TrustAnchor<'_>| std::ptr::eq(anchor, path.anchor());
+    let anchor = trusted
+        .iter()
+        .zip(&trust_anchors)
+        .find(|(_, anchor)| used(anchor))
+        .and_then(|(used, _)| anchors.anchors().iter().position(|a| a == *used));
+    let anchor = anchor.expect("invariant: webpki was given no other anchors") + 1;
+    Ok(Path {
+        certificates,
+        anchor,
+    })
 }
 
 /// The identity in a leaf, after the leaf rules of X509-SVID §2 to §5 (the path to an anchor of
