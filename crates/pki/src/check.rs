@@ -134,15 +134,13 @@ fn same_names(raw: &RawCertificate<'_>, names: &LeafNames) -> bool {
 /// Read again by the parsers, which share nothing with the writers.
 fn same_extensions(raw: &RawCertificate<'_>, spec: &LeafSpec) -> bool {
     let mut decided = spec.extensions().iter();
-    let same = raw.extensions().all(|found| {
-        match Known::of(found.oid) {
-            Some(known) => PROFILE.contains(&known),
-            None => decided.next().is_some_and(|decided| {
-                found.oid == decided.oid().as_bytes()
-                    && !found.critical
-                    && decided.is_said_by(found.value)
-            }),
-        }
+    let same = raw.extensions().all(|found| match Known::of(found.oid) {
+        Some(known) => PROFILE.contains(&known),
+        None => decided.next().is_some_and(|decided| {
+            found.oid == decided.oid().as_bytes()
+                && !found.critical
+                && decided.is_said_by(found.value)
+        }),
     });
     same && decided.next().is_none()
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
-    ExtKeyUsages, IssuerContext, KeyType, LeafSpec, Serial, SignatureAlgorithm, Validity,
+    ExtKeyUsages, IssuerContext, KeyType, LeafExtension, LeafSpec, PodIdentity,
+    PodIdentityWithUids, Serial, SignatureAlgorithm, Validity,
     fixtures::{ca_spec, key, now, root, server_spec, spiffe_spec, valid_for},
 };
 
@@ -72,6 +73,56 @@ fn each_difference_is_named() {
 }
 
 #[test]
+fn extensions_are_those_decided_and_no_other() {
+    let issuer = |url: &str| LeafExtension::ServiceAccountIssuer(url.parse().unwrap());
+    let with = |extensions| spiffe_spec().with_extensions(extensions).unwrap();
+    let draft_a = |namespace: &str, oid: &str| LeafExtension::PodIdentityDraftA {
+        oid: oid.parse().unwrap(),
+        identity: PodIdentity {
+            namespace: namespace.parse().unwrap(),
+            service_account_name: "web".parse().unwrap(),
+            pod_name: "web-1".parse().unwrap(),
+            pod_uid: "u".parse().unwrap(),
+            node_name: "node-a".parse().unwrap(),
+        },
+    };
+    let json = |node_uid: &str| {
+        let LeafExtension::PodIdentityDraftA { oid, identity } = draft_a("shop", "1.2.3.5") else {
+            unreachable!()
+        };
+        let identity = PodIdentityWithUids {
+            pod: identity,
+            service_account_uid: "a".parse().unwrap(),
+            node_uid: node_uid.parse().unwrap(),
+        };
+        LeafExtension::PodIdentityJson { oid, identity }
+    };
+    let own = "1.2.3.4";
+    let different = [
+        with(vec![]),
+        with(vec![issuer("https://a.example")]),
+        with(vec![issuer("https://b.example")]),
+        with(vec![draft_a("shop", own)]),
+        with(vec![draft_a("shop", "1.2.3.6")]),
+        with(vec![draft_a("other", own)]),
+        with(vec![json("n")]),
+        with(vec![json("m")]),
+        with(vec![draft_a("shop", own), json("n")]),
+        with(vec![json("n"), draft_a("shop", own)]),
+    ];
+    for (at, decided) in different.iter().enumerate() {
+        leaf(der_of(decided), decided).unwrap();
+        for (_, other) in different
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != at)
+        {
+            assert_eq!(field(der_of(other), decided), Field::Extensions);
+        }
+    }
+}
+
+#[test]
 fn a_ca_is_no_leaf() {
     let ca = crate::ca::new_root(key(KeyType::EcdsaP256, 7), &ca_spec("ca")).unwrap();
     let spec = server_spec();
@@ -85,7 +136,9 @@ fn a_ca_is_no_leaf() {
 /// issuer: serial number, issuer name, authority key identifier (and the signature).
 #[test]
 fn flipped_bits_are_seen() {
-    let spec = spiffe_spec();
+    let issuer = "https://issuer.example/cluster".parse().unwrap();
+    let extensions = vec![LeafExtension::ServiceAccountIssuer(issuer)];
+    let spec = spiffe_spec().with_extensions(extensions).unwrap();
     let der = der_of(&spec);
     let good = Certificate::from_der(der.as_slice()).unwrap();
     let key_id = good.authority_key_id().unwrap();

@@ -53,7 +53,10 @@ impl FromStr for ExtensionOid {
         }
         let oid = ObjectIdentifier::new(text).map_err(|_| not_an_oid())?;
         match RESERVED.iter().find(|(arc, _)| is_under(oid, *arc)) {
-            Some((_, owner)) => Err(OidError::Reserved { oid: shown(), owner }),
+            Some((_, owner)) => Err(OidError::Reserved {
+                oid: shown(),
+                owner,
+            }),
             None => Ok(Self(oid)),
         }
     }
@@ -127,7 +130,10 @@ const RESERVED: [(ObjectIdentifier, &str); 5] = [
         ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.12"),
         "agent-substrate",
     ),
-    (ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264"), "Sigstore"),
+    (
+        ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264"),
+        "Sigstore",
+    ),
 ];
 
 /// What Go's crypto/x509 reads: 31 bits.

@@ -205,3 +205,88 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn names_and_uids_of_objects() {
+    for name in [
+        "a",
+        "web-1",
+        "ip-10-0-0-1.ec2.internal",
+        "1.2.3.4",
+        &"x".repeat(253),
+    ] {
+        assert_eq!(name.parse::<ObjectName>().unwrap().as_str(), name);
+    }
+    let long = "x".repeat(254);
+    for (name, problem) in [
+        ("", "it is empty"),
+        ("Web", "'W'"),
+        ("system:node", "':'"),
+        ("a/b", "'/'"),
+        ("a\"b", "'\"'"),
+        ("a..b", "empty label"),
+        (".a", "empty label"),
+        ("-a", "hyphen"),
+        ("a-.b", "hyphen"),
+        (&long, "longer than 253"),
+    ] {
+        let error = name.parse::<ObjectName>().unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
+    for uid in [
+        "u",
+        "0b7f6c0e-5a2c-4f0e-9d6e-2f1f4f3b9a10",
+        "A_b.C",
+        &"x".repeat(128),
+    ] {
+        assert_eq!(uid.parse::<ObjectUid>().unwrap().as_str(), uid);
+    }
+    for uid in ["", "a b", "a\n", "\u{e9}", "a\"", "a/b", &"x".repeat(129)] {
+        assert!(uid.parse::<ObjectUid>().is_err(), "{uid}");
+    }
+}
+
+#[test]
+fn issuer_urls() {
+    for url in [
+        "https://kubernetes.default.svc.cluster.local",
+        "https://Issuer.example/",
+        "https://issuer.example:6443/a/b%20c/",
+        "https://10.0.0.1:443",
+        "https://[fd00::1]",
+        "https://[fd00::1]:443/x",
+        "https://oidc.eks.eu-west-1.amazonaws.com/id/AB12",
+    ] {
+        assert_eq!(url.parse::<IssuerUrl>().unwrap().as_str(), url);
+    }
+    let long = format!("https://a/{}", "x".repeat(1015));
+    for (url, problem) in [
+        ("", "must start with"),
+        ("http://issuer.example", "must start with \"https://\""),
+        ("HTTPS://issuer.example", "must start with"),
+        ("kubernetes/serviceaccount", "must start with"),
+        ("https://", "host"),
+        ("https:///a", "host"),
+        ("https://a..b", "host"),
+        ("https://user@a", "host"),
+        ("https://user:pw@a", "port"),
+        ("https://[::1", "host"),
+        ("https://[1.2.3.4]", "host"),
+        ("https://[::1]x", "host"),
+        ("https://a?x", "host"),
+        ("https://a:", "port"),
+        ("https://a:0", "port"),
+        ("https://a:+1", "port"),
+        ("https://a:65536", "port"),
+        ("https://a/?q", "no query"),
+        ("https://a/#f", "no fragment"),
+        ("https://a/b c", "' '"),
+        ("https://a/\u{e9}", "'\u{e9}'"),
+        ("https://a/%4", "percent"),
+        ("https://a/%zz", "percent"),
+        (&long, "longer than 1024"),
+    ] {
+        let error = url.parse::<IssuerUrl>().unwrap_err().to_string();
+        assert!(error.contains(problem), "{url}: {error}");
+    }
+}
