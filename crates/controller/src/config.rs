@@ -34,6 +34,7 @@ impl Signer {
         match &self.policy.names {
             NamePolicy::ServiceDns(_) => None,
             NamePolicy::Spiffe(policy) => Some(policy.trust_domain().as_str()),
+            NamePolicy::PodIdentity(policy) => Some(policy.trust_domain().as_str()),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The decision, step by step: first what the request alone says, then the cluster, then the clock.
 
 use jiff::Timestamp;
-use podcert_pki::{LeafNames, LeafSpec, PublicKey, Validity};
+use podcert_pki::{LeafExtension, LeafNames, LeafSpec, PublicKey, Validity};
 
 use crate::{
     Decision, Denial, DenialReason, Facts, NamePolicy, Plan, Policy, Request, RequestedKey, Wait,
-    WaitReason, Wake, annotations, identity,
+    WaitReason, Wake, annotations, identity, pod_identity,
     service_dns::{self, WantedServices},
     spiffe,
 };
@@ -64,11 +64,12 @@ fn plan(
     )?);
     let wanted = match &policy.names {
         NamePolicy::ServiceDns(_) => WantedServices::of(request)?,
-        NamePolicy::Spiffe(_) => WantedServices::All,
+        NamePolicy::Spiffe(_) | NamePolicy::PodIdentity(_) => WantedServices::All,
     };
 
     // The cluster.
     let pod = identity::verify(request, policy, facts)?;
+    let mut extensions = Vec::new();
     let (names, ext_key_usages) = match &policy.names {
         NamePolicy::ServiceDns(names) => {
             let (dns_names, note) = service_dns::names(names, request, pod, &wanted, facts)?;
@@ -79,7 +80,15 @@ fn plan(
             LeafNames::Spiffe(spiffe::id(names, request)?),
             spiffe::EXT_KEY_USAGES,
         ),
+        NamePolicy::PodIdentity(names) => {
+            let (id, asked_for) = pod_identity::names(names, request, facts)?;
+            extensions = asked_for;
+            (LeafNames::Spiffe(id), pod_identity::EXT_KEY_USAGES)
+        }
     };
+    if let Some(issuer) = &policy.service_account_issuer {
+        extensions.push(LeafExtension::ServiceAccountIssuer(issuer.clone()));
+    }
 
     // The CA and the clock.
     let schedule =
@@ -87,6 +96,7 @@ fn plan(
             .lifetime
             .schedule(request.max_expiration, &request.pod_uid, chain, now)?;
     let spec = LeafSpec::new(public_key.clone(), names, ext_key_usages, schedule.validity);
+    let spec = spec.and_then(|spec| spec.with_extensions(extensions));
     let spec = spec.map_err(|error| {
         Wait::new(
             WaitReason::UnusableName,

@@ -152,6 +152,9 @@ pub enum WaitReason {
     StatusRuleViolation,
     /// More names than fit a certificate.
     TooManyNames,
+    /// A UID of a node or service account would go into the certificate, and podcert may not see
+    /// such objects.
+    UidNotShown,
     /// A name that cannot stand in a certificate.
     UnusableName,
     /// A request the API server accepts and podcert cannot read.
@@ -184,6 +187,7 @@ impl WaitReason {
             Self::ServiceAccountReplaced => "ServiceAccountReplaced",
             Self::StatusRuleViolation => "StatusRuleViolation",
             Self::TooManyNames => "TooManyNames",
+            Self::UidNotShown => "UidNotShown",
             Self::UnusableName => "UnusableName",
             Self::UnreadableRequest => "UnreadableRequest",
         }

@@ -8,7 +8,7 @@
 //! ```text
 //!              ┌ request alone ┐   ┌── live objects ──┐   ┌─ signer ──┐   ┌─ clock, CA ┐
 //!   Request ──▶ key, annotations ─▶ pod, node, account ─▶ service_dns ─▶ LifetimePolicy ─▶ Plan
-//!                     │                    │               or spiffe           │
+//!                     │                    │            spiffe, pod_identity  │
 //!                     ▼                    ▼                   ▼               ▼
 //!                   Denied                Wait               Wait            Wait
 //! ```
@@ -24,6 +24,7 @@ mod annotations;
 mod decide;
 mod decision;
 mod facts;
+mod id_template;
 mod identity;
 mod lifetime;
 mod policy;
@@ -32,6 +33,7 @@ mod signer_name;
 #[cfg(test)]
 mod testing;
 
+pub mod pod_identity;
 pub mod service_dns;
 pub mod spiffe;
 pub mod status_rules;

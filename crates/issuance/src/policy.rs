@@ -1,6 +1,8 @@
 //! What a signer is configured to do.
 
-use crate::{LifetimePolicy, SignerName, service_dns, spiffe};
+use podcert_pki::IssuerUrl;
+
+use crate::{LifetimePolicy, SignerName, pod_identity, service_dns, spiffe};
 
 /// One signer: its name, what names it gives, for how long, and how strict it is.
 #[derive(Debug, Clone)]
@@ -15,6 +17,8 @@ pub struct Policy {
     pub unknown_annotations: UnknownAnnotations,
     /// Workloads served although their pods mount no projection of this signer. Empty by default.
     pub unprojected: Vec<Unprojected>,
+    /// The issuer of the cluster's service account tokens, if every certificate shall say it.
+    pub service_account_issuer: Option<IssuerUrl>,
 }
 
 impl Policy {
@@ -27,6 +31,7 @@ impl Policy {
             lifetime: LifetimePolicy::default(),
             unknown_annotations: UnknownAnnotations::default(),
             unprojected: Vec::new(),
+            service_account_issuer: None,
         }
     }
 
@@ -44,6 +49,8 @@ pub enum NamePolicy {
     ServiceDns(service_dns::Policy),
     /// One SPIFFE ID of the pod's service account.
     Spiffe(spiffe::Policy),
+    /// One SPIFFE ID of the pod itself.
+    PodIdentity(pod_identity::Policy),
 }
 
 impl NamePolicy {
@@ -52,7 +59,7 @@ impl NamePolicy {
     pub fn known_annotations(&self) -> &'static [&'static str] {
         match self {
             Self::ServiceDns(_) => &[service_dns::SERVICES_ANNOTATION],
-            Self::Spiffe(_) => &[],
+            Self::Spiffe(_) | Self::PodIdentity(_) => &[],
         }
     }
 }

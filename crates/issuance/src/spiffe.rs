@@ -3,15 +3,15 @@
 //! Both are verified by the API server and compared with the live pod. Labels and annotations are
 //! whatever the author of a pod writes, so no template can refer to them.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use podcert_pki::{ExtKeyUsages, SpiffeId, TrustDomain};
 
-use crate::{Request, Wait, WaitReason, Wake};
-
-mod template;
-
-pub use template::{IdTemplate, TemplateError};
+pub use crate::id_template::TemplateError;
+use crate::{
+    Request, Wait, WaitReason, Wake,
+    id_template::{Template, Vocabulary},
+};
 
 /// X509-SVIDs authenticate both ends, so they have both usages (X509-SVID 4.4).
 pub(crate) const EXT_KEY_USAGES: ExtKeyUsages = ExtKeyUsages::SERVER_AND_CLIENT;
@@ -29,10 +29,7 @@ impl Policy {
     /// # Errors
     /// A template whose longest ID would exceed the 2 048 bytes of SPIFFE-ID 2.3.
     pub fn new(trust_domain: TrustDomain, template: IdTemplate) -> Result<Self, TemplateError> {
-        let longest = "spiffe://".len() + trust_domain.as_str().len() + template.max_path_len();
-        if longest > MAX_ID_LEN {
-            return Err(TemplateError::TooLong { longest });
-        }
+        template.0.check_length(&trust_domain)?;
         Ok(Self {
             trust_domain,
             template,
@@ -49,6 +46,60 @@ impl Policy {
     #[must_use]
     pub fn template(&self) -> &IdTemplate {
         &self.template
+    }
+}
+
+/// The path of the IDs of service accounts, with the variables `{namespace}` and
+/// `{service-account}`, which must both appear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdTemplate(Template<Variable>);
+
+impl Default for IdTemplate {
+    /// `/ns/{namespace}/sa/{service-account}`: what Istio, SPIRE and meshtool use.
+    fn default() -> Self {
+        Self(Template::of_pairs(&[
+            ("ns", Variable::Namespace),
+            ("sa", Variable::ServiceAccount),
+        ]))
+    }
+}
+
+impl FromStr for IdTemplate {
+    type Err = TemplateError;
+
+    fn from_str(template: &str) -> Result<Self, TemplateError> {
+        Template::parse(template).map(Self)
+    }
+}
+
+impl fmt::Display for IdTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variable {
+    Namespace,
+    ServiceAccount,
+}
+
+impl Vocabulary for Variable {
+    const ALL: &'static [Self] = &[Self::Namespace, Self::ServiceAccount];
+    const REQUIRED: &'static [Self] = Self::ALL;
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::ServiceAccount => "service-account",
+        }
+    }
+
+    fn max_len(self) -> usize {
+        match self {
+            Self::Namespace => 63,
+            Self::ServiceAccount => 253,
+        }
     }
 }
 
@@ -69,16 +120,13 @@ pub(crate) fn id(policy: &Policy, request: &Request) -> Result<SpiffeId, Wait> {
             format!("service account {namespace}/{name} has no SPIFFE ID: {problem}"),
         )
     };
-    // Each variable is one segment, or two accounts could share an ID.
-    if namespace.contains('/') || name.contains('/') {
-        return Err(unusable(&"a name holds a slash"));
-    }
-    let path = policy.template.path(namespace, name);
+    let path = policy.template.0.path(|variable| match variable {
+        Variable::Namespace => namespace,
+        Variable::ServiceAccount => name,
+    });
+    let path = path.map_err(|error| unusable(&error))?;
     SpiffeId::new(&policy.trust_domain, &path).map_err(|error| unusable(&error))
 }
-
-/// What implementations must support, and none should exceed.
-const MAX_ID_LEN: usize = 2048;
 
 #[cfg(test)]
 mod tests;

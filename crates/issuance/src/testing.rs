@@ -12,7 +12,7 @@ use podcert_pki::{
 
 use crate::{
     Decision, Denial, FactIndex, Labels, NamePolicy, Plan, PodFacts, Policy, Projection, Request,
-    RequestedKey, ServiceFacts, ServiceKind, Wait, decide, service_dns, spiffe,
+    RequestedKey, ServiceFacts, ServiceKind, Wait, decide, pod_identity, service_dns, spiffe,
 };
 
 pub(crate) static LEAF_KEY: LazyLock<PublicKey> = LazyLock::new(|| {
@@ -37,6 +37,31 @@ impl World {
         let domain = "cluster.local".parse().unwrap();
         let names = spiffe::Policy::new(domain, spiffe::IdTemplate::default()).unwrap();
         Self::new("row-major.net/spiffe", NamePolicy::Spiffe(names))
+    }
+
+    /// The same pod at a pod-identity signer.
+    pub(crate) fn pod_identity() -> Self {
+        let domain = "cluster.local".parse().unwrap();
+        let names = pod_identity::Policy::new(domain, pod_identity::IdTemplate::default());
+        Self::new(
+            "row-major.net/pod-identity",
+            NamePolicy::PodIdentity(names.unwrap()),
+        )
+    }
+
+    /// Lets nodes and service accounts be seen, as the request says they are.
+    pub(crate) fn show_uids(&mut self) {
+        let Request {
+            namespace,
+            service_account_name,
+            service_account_uid,
+            node_name,
+            node_uid,
+            ..
+        } = &self.request;
+        self.facts.apply_node(node_name, node_uid);
+        self.facts
+            .apply_service_account(namespace, service_account_name, service_account_uid);
     }
 
     /// The same pod at a service-dns signer, with no Service yet.

@@ -1,10 +1,13 @@
 //! ClusterTrustBundles: the names and labels pods find ours by.
 //!
-//! For the two default signers both are exactly meshtool's, so that its example manifests mount
+//! For the default signers both are exactly meshtool's, so that its example manifests mount
 //! our bundles unchanged. A renamed signer gets the same shape: the label prefix is the signer's
-//! path put before its domain (`row-major.net/spiffe` gives `spiffe.row-major.net/...`).
+//! path put before its domain (`row-major.net/spiffe` gives `spiffe.row-major.net/...`). Only
+//! `row-major.net/pod-identity` has a prefix of its own, as meshtool's code has it.
 
 use std::collections::BTreeMap;
+
+use crate::signers;
 
 /// The suffix of the bundle each signer publishes.
 pub const PRIMARY: &str = "primary-bundle";
@@ -69,6 +72,7 @@ pub fn labels(signer: &str, trust_domain: Option<&str>) -> Labels {
 /// `row-major.net/spiffe` to `spiffe.row-major.net`.
 fn label_prefix(signer: &str) -> String {
     match signer.split_once('/') {
+        _ if signer == signers::POD_IDENTITY => "podidentity.row-major.net".to_owned(),
         Some((domain, path)) => format!("{}.{domain}", path.replace('/', ".")),
         None => signer.to_owned(),
     }
@@ -89,7 +93,6 @@ fn is_label_value(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signers;
 
     #[test]
     fn names_and_labels_are_meshtools() {
@@ -114,6 +117,20 @@ mod tests {
             ])
         );
         assert_eq!(spiffe.omitted, None);
+        assert_eq!(
+            name(signers::POD_IDENTITY),
+            "row-major.net:pod-identity:primary-bundle"
+        );
+        assert_eq!(
+            labels(signers::POD_IDENTITY, Some("cluster.local")).labels,
+            BTreeMap::from([
+                ("podidentity.row-major.net/canarying".into(), "live".into()),
+                (
+                    "podidentity.row-major.net/trust-domain".into(),
+                    "cluster.local".into()
+                ),
+            ])
+        );
     }
 
     #[test]
@@ -145,6 +162,11 @@ mod tests {
             labels("certs.example.com/web", None)
                 .labels
                 .contains_key("web.certs.example.com/canarying")
+        );
+        assert!(
+            labels("certs.example.com/pod-identity", None)
+                .labels
+                .contains_key("pod-identity.certs.example.com/canarying")
         );
     }
 }

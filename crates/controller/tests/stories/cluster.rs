@@ -21,8 +21,8 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use podcert_apiserver::{ApiServer, Effect, Fault, Matching, Occurrence, Stats, User, Verb};
 use podcert_authority::{CaId, CaOptions, Pool};
 use podcert_controller::{Broken, Config, Controller, OwnPod, PoolSource, Signer};
-use podcert_issuance::{NamePolicy, Policy, service_dns, spiffe};
-use podcert_pki::{Chain, KeyType, PrivateKey, TrustBundle, empty_csr};
+use podcert_issuance::{NamePolicy, Policy, pod_identity, service_dns, spiffe};
+use podcert_pki::{Chain, IssuerUrl, KeyType, PrivateKey, TrustBundle, empty_csr};
 use podcert_runtime::{Clock as _, Health, Jitter, TokioClock, api};
 use podcert_workload::files::Options;
 use prometheus_client::registry::Registry;
@@ -34,6 +34,7 @@ use tower::{ServiceExt as _, service_fn};
 
 pub(crate) const SERVICE_DNS: &str = "row-major.net/service-dns";
 pub(crate) const SPIFFE: &str = "row-major.net/spiffe";
+pub(crate) const POD_IDENTITY: &str = "row-major.net/pod-identity";
 pub(crate) const NODE: &str = "node-1";
 pub(crate) const CONTROLLER: &str = "system:serviceaccount:mesh-controller:default";
 
@@ -46,6 +47,10 @@ pub(crate) struct Setup {
     pub(crate) skew: SignedDuration,
     pub(crate) trust_domain: String,
     pub(crate) service_dns: service_dns::Policy,
+    /// Of a third signer, if there is one.
+    pub(crate) pod_identity: Option<pod_identity::Policy>,
+    /// What every certificate says, if any.
+    pub(crate) service_account_issuer: Option<IssuerUrl>,
     pub(crate) strict: bool,
     pub(crate) concurrency: usize,
     /// Instead of the pool in memory.
@@ -103,6 +108,8 @@ impl Setup {
             skew: SignedDuration::ZERO,
             trust_domain: "cluster.local".into(),
             service_dns: service_dns::Policy::default(),
+            pod_identity: None,
+            service_account_issuer: None,
             strict: false,
             concurrency: 32,
             spiffe_file: None,
@@ -119,6 +126,8 @@ impl Setup {
             skew,
             trust_domain,
             service_dns,
+            pod_identity,
+            service_account_issuer,
             strict,
             concurrency,
             spiffe_file,
@@ -139,10 +148,14 @@ impl Setup {
         let _ = nodes.create(&PostParams::default(), &node).await;
         let (service_dns_pool, service_dns_bytes) = watch::channel(None);
         let (spiffe_pool, spiffe_bytes) = watch::channel(None);
+        let (pod_identity_pool, pod_identity_bytes) = watch::channel(None);
         let names =
             spiffe::Policy::new(trust_domain.parse().unwrap(), spiffe::IdTemplate::default());
         let signer = |name: &str, names, pool| {
             let mut policy = Policy::new(name.parse().unwrap(), names);
+            policy
+                .service_account_issuer
+                .clone_from(&service_account_issuer);
             if strict {
                 policy.unknown_annotations = podcert_issuance::UnknownAnnotations::Deny;
             }
@@ -156,6 +169,21 @@ impl Setup {
             },
             None => PoolSource::Memory(spiffe_bytes),
         };
+        let mut signers = vec![
+            signer(
+                SERVICE_DNS,
+                NamePolicy::ServiceDns(service_dns),
+                PoolSource::Memory(service_dns_bytes),
+            ),
+            signer(SPIFFE, NamePolicy::Spiffe(names.unwrap()), spiffe_source),
+        ];
+        if let Some(names) = pod_identity {
+            signers.push(signer(
+                POD_IDENTITY,
+                NamePolicy::PodIdentity(names),
+                PoolSource::Memory(pod_identity_bytes),
+            ));
+        }
         let config = Config {
             concurrency,
             own_pod: Some(OwnPod {
@@ -163,14 +191,7 @@ impl Setup {
                 name: "podcert-0".into(),
                 uid: "own".into(),
             }),
-            ..Config::new(vec![
-                signer(
-                    SERVICE_DNS,
-                    NamePolicy::ServiceDns(service_dns),
-                    PoolSource::Memory(service_dns_bytes),
-                ),
-                signer(SPIFFE, NamePolicy::Spiffe(names.unwrap()), spiffe_source),
-            ])
+            ..Config::new(signers)
         };
         let local = Arc::new(TokioClock::starting_at(clock.now() + skew));
         let service = api.as_user(User::new(CONTROLLER));
@@ -212,6 +233,7 @@ impl Setup {
             clock,
             service_dns_pool,
             spiffe_pool,
+            pod_identity_pool,
             health,
             registry,
             shutdown,
@@ -225,6 +247,8 @@ impl Setup {
         let (service_dns, spiffe) = (cluster.new_pool(&["1"]), cluster.new_pool(&["1"]));
         cluster.service_dns_pool.send_replace(Some(service_dns));
         cluster.spiffe_pool.send_replace(Some(spiffe));
+        let pod_identity = cluster.new_pool(&["1"]);
+        cluster.pod_identity_pool.send_replace(Some(pod_identity));
         cluster.health.ready().await;
         cluster
     }
@@ -237,6 +261,7 @@ pub(crate) struct Cluster {
     pub(crate) clock: Arc<TokioClock>,
     pub(crate) service_dns_pool: watch::Sender<PoolBytes>,
     pub(crate) spiffe_pool: watch::Sender<PoolBytes>,
+    pub(crate) pod_identity_pool: watch::Sender<PoolBytes>,
     pub(crate) health: Health,
     pub(crate) registry: Registry,
     pub(crate) shutdown: CancellationToken,

@@ -195,14 +195,21 @@ const MISMATCHES: &[Mismatch] = &[
     ),
 ];
 
+/// The signers of identities.
+const IDENTITIES: [fn() -> World; 2] = [World::spiffe, World::pod_identity];
+
 #[test]
 fn whatever_can_pass_waits_and_says_why() {
-    for (story, change, reason, wake, words) in MISMATCHES {
-        let mut world = World::spiffe();
+    for ((story, change, reason, wake, words), world) in MISMATCHES
+        .iter()
+        .flat_map(|mismatch| IDENTITIES.map(|world| (mismatch, world)))
+    {
+        let mut world = world();
         change(&mut world);
         let wait = world.wait();
         assert_eq!((wait.reason, wait.wake), (*reason, *wake), "{story}");
-        assert!(wait.message.contains(words), "{story}: {}", wait.message);
+        let words = words.replace("row-major.net/spiffe", world.policy.signer.as_str());
+        assert!(wait.message.contains(&words), "{story}: {}", wait.message);
     }
 }
 
@@ -402,13 +409,14 @@ proptest! {
     /// the rules.
     #[test]
     fn only_the_request_alone_is_ever_denied(
+        world in prop::sample::select(IDENTITIES.to_vec()),
         changes in proptest::collection::vec(any::<prop::sample::Index>(), 0..4),
         now in -10_000_000_000_i64..253_000_000_000,
         ca_begins in -100_000_i64..100_000,
         ca_lasts in 1_i64..1_000_000,
         max_expiration in 0_u64..10_000_000,
     ) {
-        let mut world = World::spiffe();
+        let mut world = world();
         world.now = Timestamp::from_second(now).unwrap();
         let begins = Timestamp::from_second(now + ca_begins).unwrap();
         let ends = Timestamp::from_second(now + ca_begins + ca_lasts).unwrap();
@@ -447,10 +455,11 @@ proptest! {
     /// A denial stays one, whatever the cluster, the CA and the clock look like.
     #[test]
     fn a_denial_depends_on_nothing_that_changes(
+        world in prop::sample::select(IDENTITIES.to_vec()),
         change in any::<prop::sample::Index>(),
         now in 0_i64..253_000_000_000,
     ) {
-        let mut world = World::spiffe();
+        let mut world = world();
         let (_, change, reason, ..) = change.get(MISMATCHES);
         change(&mut world);
         prop_assume!(*reason != WaitReason::OtherSigner);
@@ -483,9 +492,12 @@ proptest! {
         max_expiration in 3_600_u64..7_862_400,
         pod_uid in "[0-9a-f]{8}-[0-9a-f]{4}",
         services in proptest::collection::btree_set("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", 0..5),
+        identity in prop::sample::select(IDENTITIES.to_vec()),
+        issuer in proptest::option::of("https://[a-z0-9]{1,60}(/[a-zA-Z0-9]{0,900})?"),
     ) {
         let ca = TestCa::new();
-        let mut world = if services.is_empty() { World::spiffe() } else { World::service_dns() };
+        let mut world = if services.is_empty() { identity() } else { World::service_dns() };
+        world.policy.service_account_issuer = issuer.map(|url| url.parse().unwrap());
         for name in services {
             world.service(&name, &[("app", "web")]);
         }

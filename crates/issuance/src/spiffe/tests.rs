@@ -135,18 +135,21 @@ fn templates_that_are_none() {
             "/{labels.app}",
             UnknownVariable {
                 segment: segment("{labels.app}"),
+                known: segment("{namespace}, {service-account}"),
             },
         ),
         (
             "/{Namespace}",
             UnknownVariable {
                 segment: segment("{Namespace}"),
+                known: segment("{namespace}, {service-account}"),
             },
         ),
         (
             "/{}",
             UnknownVariable {
                 segment: segment("{}"),
+                known: segment("{namespace}, {service-account}"),
             },
         ),
         (
@@ -227,7 +230,13 @@ proptest! {
         ]),
     ) {
         let template = template(text).unwrap();
-        let path = |(namespace, account): &(String, String)| template.path(namespace, account);
+        let path = |(namespace, account): &(String, String)| {
+            let path = template.0.path(|variable| match variable {
+                Variable::Namespace => namespace.as_str(),
+                Variable::ServiceAccount => account.as_str(),
+            });
+            path.unwrap()
+        };
         prop_assert_eq!(path(&one) == path(&other), one == other);
     }
 

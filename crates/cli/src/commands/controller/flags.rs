@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use podcert_controller::{Config, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer};
 use podcert_issuance::{
-    LifetimePolicy, NamePolicy, Policy, SignerName, UnknownAnnotations, Unprojected, service_dns,
-    spiffe,
+    LifetimePolicy, NamePolicy, Policy, SignerName, UnknownAnnotations, Unprojected, pod_identity,
+    service_dns, spiffe,
 };
-use podcert_pki::{DnsName, TrustDomain};
+use podcert_pki::{DnsName, ExtensionOid, IssuerUrl, TrustDomain};
 use podcert_resources::signers;
 
 use crate::go_flags::parse_bool;
@@ -105,6 +105,68 @@ pub(crate) struct Args {
           help_heading = SPIFFE)]
     spiffe_allow_unprojected: Vec<Unprojected>,
 
+    /// Sign for row-major.net/pod-identity: certificates named after the pod itself
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          value_name = "BOOL", value_parser = parse_bool, help_heading = POD_IDENTITY)]
+    enable_pod_identity_signer: bool,
+
+    /// Trust domain of the pods' SPIFFE IDs [default: that of --spiffe-trust-domain]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TRUST DOMAIN",
+          help_heading = POD_IDENTITY)]
+    pod_identity_trust_domain: String,
+
+    /// CA pool of the pod-identity signer, JSON; required with it, may appear or change any time
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "FILE", help_heading = POD_IDENTITY)]
+    pod_identity_ca_pool: String,
+
+    /// Answer for this signer name instead
+    #[arg(long, default_value = signers::POD_IDENTITY, value_name = "DOMAIN/PATH",
+          help_heading = POD_IDENTITY)]
+    pod_identity_signer_name: SignerName,
+
+    /// Path of the SPIFFE IDs, each variable a whole segment; {pod-uid} must stand in it
+    ///
+    /// The others are {namespace}, {service-account}, {service-account-uid}, {pod}, {node} and
+    /// {node-uid}. With one of the two last UIDs, nodes or service accounts must be shown to this
+    /// command by RBAC (list, watch); until they are, requests wait.
+    #[arg(long, default_value = "/ns/{namespace}/sa/{service-account}/pod/{pod}/uid/{pod-uid}",
+          value_name = "TEMPLATE", help_heading = POD_IDENTITY)]
+    pod_identity_id_template: pod_identity::IdTemplate,
+
+    /// Put pod, service account and node into an extension with this OID of your own
+    ///
+    /// Not critical. docs/extensions.md has it byte by byte.
+    #[arg(long, value_name = "OID", help_heading = POD_IDENTITY)]
+    pod_identity_extension_oid: Option<ExtensionOid>,
+
+    /// How that extension is written: json (with UIDs) or asn1-draft-a (KEP-4317's first draft)
+    ///
+    /// json has the UIDs of service account and node, for which RBAC must show them (list, watch).
+    #[arg(long, default_value_t, value_name = "ENCODING", requires = "pod_identity_extension_oid",
+          help_heading = POD_IDENTITY)]
+    pod_identity_extension_encoding: pod_identity::Encoding,
+
+    /// Add the extension that agent-substrate reads (1.3.6.1.4.1.11129.2.12.1, JSON with UIDs)
+    ///
+    /// For it RBAC must show nodes and service accounts (list, watch).
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          value_name = "BOOL", value_parser = parse_bool, help_heading = POD_IDENTITY)]
+    pod_identity_substrate_extension: bool,
+
+    /// Serve this service account's pods without a projection of the signer; repeatable
+    #[arg(long, value_name = "NAMESPACE/SERVICEACCOUNT", value_parser = unprojected,
+          help_heading = POD_IDENTITY)]
+    pod_identity_allow_unprojected: Vec<Unprojected>,
+
+    /// Say in every certificate which issuer the cluster's service account tokens have
+    ///
+    /// The URL that tokens have as `iss`, in an extension of Fulcio's format, not critical; it tells
+    /// clusters apart. It is not compared with the cluster's.
+    #[arg(long, value_name = "HTTPS URL", help_heading = CERTIFICATES)]
+    service_account_issuer: Option<IssuerUrl>,
+
     /// Longest lifetime of a certificate, such as 24h; a request may ask for less
     #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = lifetime, help_heading = CERTIFICATES)]
     max_lifetime: LifetimePolicy,
@@ -130,16 +192,6 @@ pub(crate) struct Args {
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME",
           help_heading = NO_EFFECT)]
     sharding_application_name: String,
-
-    /// There is no signer row-major.net/pod-identity; nor had meshtool one
-    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
-          default_value = "false", default_missing_value = "true", hide_default_value = true,
-          value_name = "BOOL", value_parser = parse_bool, help_heading = NO_EFFECT)]
-    enable_pod_identity_signer: bool,
-
-    /// As above
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "FILE", help_heading = NO_EFFECT)]
-    pod_identity_ca_pool: String,
 }
 
 /// Where health and metrics are served.
@@ -164,10 +216,13 @@ impl Args {
         if self.enable_spiffe_signer {
             signers.push(self.spiffe()?);
         }
+        if self.enable_pod_identity_signer {
+            signers.push(self.pod_identity()?);
+        }
         if signers.is_empty() {
             bail!(
-                "no signer is enabled: give --enable-service-dns-signer=true or \
-                 --enable-spiffe-signer=true"
+                "no signer is enabled: give --enable-service-dns-signer=true, \
+                 --enable-spiffe-signer=true or --enable-pod-identity-signer=true"
             );
         }
         let own_pod = (!self.sharding_pod_namespace.is_empty()
@@ -217,14 +272,8 @@ impl Args {
         Ok(Listen::At(vec![address]))
     }
 
-    /// Warns of flags that meshtool took and that change nothing here, and of a second replica.
+    /// Tells what changes nothing here, unlike in meshtool: a second replica.
     pub(super) fn say_what_has_no_effect(&self) {
-        if self.enable_pod_identity_signer || !self.pod_identity_ca_pool.is_empty() {
-            tracing::warn!(
-                "the pod-identity signer does not exist yet: --enable-pod-identity-signer and \
-                 --pod-identity-ca-pool have no effect (nor had they in meshtool)"
-            );
-        }
         tracing::info!(
             "run one replica: work is not shared yet, a second one would only be refused its writes"
         );
@@ -250,15 +299,7 @@ impl Args {
     }
 
     fn spiffe(&self) -> Result<Signer> {
-        if self.spiffe_trust_domain.is_empty() {
-            bail!("--spiffe-trust-domain must be set");
-        }
-        let trust_domain: TrustDomain = self.spiffe_trust_domain.parse().with_context(|| {
-            format!(
-                "--spiffe-trust-domain {:?} is no trust domain",
-                self.spiffe_trust_domain
-            )
-        })?;
+        let trust_domain = trust_domain("--spiffe-trust-domain", &self.spiffe_trust_domain)?;
         if self.spiffe_ca_pool.is_empty() {
             bail!("--spiffe-ca-pool must be set");
         }
@@ -269,6 +310,34 @@ impl Args {
             NamePolicy::Spiffe(names),
             &self.spiffe_allow_unprojected,
             &self.spiffe_ca_pool,
+        ))
+    }
+
+    fn pod_identity(&self) -> Result<Signer> {
+        // meshtool, which never signed for it, had no flag for the trust domain.
+        let trust_domain = match self.pod_identity_trust_domain.as_str() {
+            "" if !self.spiffe_trust_domain.is_empty() => {
+                trust_domain("--spiffe-trust-domain", &self.spiffe_trust_domain)?
+            }
+            own => trust_domain("--pod-identity-trust-domain", own)?,
+        };
+        if self.pod_identity_ca_pool.is_empty() {
+            bail!("--pod-identity-ca-pool must be set");
+        }
+        let mut names =
+            pod_identity::Policy::new(trust_domain, self.pod_identity_id_template.clone())
+                .context("--pod-identity-id-template cannot be used")?;
+        if let Some(oid) = self.pod_identity_extension_oid {
+            names = names.with_extension(oid, self.pod_identity_extension_encoding);
+        }
+        if self.pod_identity_substrate_extension {
+            names = names.with_substrate_extension();
+        }
+        Ok(self.signer(
+            &self.pod_identity_signer_name,
+            NamePolicy::PodIdentity(names),
+            &self.pod_identity_allow_unprojected,
+            &self.pod_identity_ca_pool,
         ))
     }
 
@@ -287,6 +356,7 @@ impl Args {
                 UnknownAnnotations::Ignore
             },
             unprojected: unprojected.to_vec(),
+            service_account_issuer: self.service_account_issuer.clone(),
             ..Policy::new(name.clone(), names)
         };
         Signer {
@@ -308,6 +378,14 @@ fn lifetime(text: &str) -> Result<LifetimePolicy, String> {
     LifetimePolicy::with_max_lifetime(duration).map_err(|error| error.to_string())
 }
 
+fn trust_domain(flag: &str, text: &str) -> Result<TrustDomain> {
+    if text.is_empty() {
+        bail!("{flag} must be set");
+    }
+    text.parse()
+        .with_context(|| format!("{flag} {text:?} is no trust domain"))
+}
+
 fn unprojected(text: &str) -> Result<Unprojected, String> {
     match text.split_once('/') {
         Some((namespace, account))
@@ -326,6 +404,7 @@ const CERTIFICATES: &str = "All certificates";
 const CLUSTER: &str = "Cluster";
 const NO_EFFECT: &str = "Taken for meshtool's sake, without effect";
 const OPERATION: &str = "Operation";
+const POD_IDENTITY: &str = "Signer pod-identity";
 const SERVICE_DNS: &str = "Signer service-dns";
 const SPIFFE: &str = "Signer spiffe";
 const DEFAULT_PORT: u16 = 8080;

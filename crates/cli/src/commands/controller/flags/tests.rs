@@ -104,6 +104,10 @@ fn values_are_checked_where_they_are_given() {
         "--max-lifetime=soon",
         "--concurrency=0",
         "--spiffe-allow-unprojected=default",
+        "--pod-identity-id-template=/ns/{namespace}/pod/{pod}",
+        "--pod-identity-extension-oid=2.5.29.17",
+        "--pod-identity-extension-encoding=asn1-draft-b",
+        "--service-account-issuer=http://kubernetes.default.svc",
     ] {
         let error = parse(&[words]).unwrap_err();
         let flag = words.split('=').next().unwrap();
@@ -153,4 +157,89 @@ fn addresses_to_listen_on() {
     assert_eq!(listen(&["--listen=[::1]:9090"]).unwrap(), at("[::1]:9090"));
     let error = listen(&["--listen=localhost"]).unwrap_err();
     assert!(error.to_string().contains("localhost"), "{error}");
+}
+
+const POD_IDENTITY: &[&str] = &[
+    "--enable-pod-identity-signer=true",
+    "--pod-identity-ca-pool=/run/ca-state/pod-identity-pool.json",
+];
+
+fn pod_identity(config: &Config) -> &pod_identity::Policy {
+    match &config.signers.last().unwrap().policy.names {
+        NamePolicy::PodIdentity(policy) => policy,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_pod_identity_flags_of_meshtool_sign() {
+    let config = parse(&[MESHTOOL, POD_IDENTITY].concat()).unwrap().config();
+    let config = config.unwrap();
+    let policy = &config.signers[2].policy;
+    assert_eq!(policy.signer.as_str(), "row-major.net/pod-identity");
+    assert_eq!(policy.service_account_issuer, None);
+    // meshtool has no flag for its trust domain.
+    assert_eq!(
+        pod_identity(&config).trust_domain().as_str(),
+        "cluster.local"
+    );
+    let template = pod_identity(&config).template().to_string();
+    assert_eq!(
+        template,
+        "/ns/{namespace}/sa/{service-account}/pod/{pod}/uid/{pod-uid}"
+    );
+    let problem = |words: &[&str]| parse(words).unwrap().config().unwrap_err().to_string();
+    assert_eq!(
+        problem(POD_IDENTITY),
+        "--pod-identity-trust-domain must be set"
+    );
+    assert_eq!(
+        problem(&[POD_IDENTITY[0], "--pod-identity-trust-domain=td"]),
+        "--pod-identity-ca-pool must be set"
+    );
+}
+
+#[test]
+fn extensions_are_there_on_request() {
+    let policy = |words: &[&str]| {
+        let words = [MESHTOOL, POD_IDENTITY, words].concat();
+        let config = parse(&words).unwrap().config().unwrap();
+        pod_identity(&config).clone()
+    };
+    let plain = policy(&["--pod-identity-trust-domain=td"]);
+    assert_eq!(plain.trust_domain().as_str(), "td");
+    let oid: ExtensionOid = "1.3.6.1.4.1.99999.1".parse().unwrap();
+    let flag = "--pod-identity-extension-oid=1.3.6.1.4.1.99999.1";
+    let domain = "--pod-identity-trust-domain=td";
+    let with = |encoding| plain.clone().with_extension(oid, encoding);
+    assert_eq!(policy(&[domain, flag]), with(pod_identity::Encoding::Json));
+    assert_eq!(
+        policy(&[
+            domain,
+            flag,
+            "--pod-identity-extension-encoding=asn1-draft-a"
+        ]),
+        with(pod_identity::Encoding::Asn1DraftA)
+    );
+    assert_eq!(
+        policy(&[domain, "--pod-identity-substrate-extension"]),
+        plain.clone().with_substrate_extension()
+    );
+    let error = parse(&["--pod-identity-extension-encoding=json"]).unwrap_err();
+    assert!(error.contains("--pod-identity-extension-oid"), "{error}");
+}
+
+#[test]
+fn the_issuer_is_every_signers() {
+    let words = [
+        MESHTOOL,
+        POD_IDENTITY,
+        &["--service-account-issuer=https://kubernetes.default.svc"],
+    ];
+    let config = parse(&words.concat()).unwrap().config().unwrap();
+    assert_eq!(config.signers.len(), 3);
+    for signer in config.signers {
+        let issuer = signer.policy.service_account_issuer.unwrap();
+        assert_eq!(issuer.as_str(), "https://kubernetes.default.svc");
+    }
 }
