@@ -152,6 +152,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "podcert-controller",
         ],
     ),
+    (
+        "podcert-fuzz",
+        &[
+            "podcert-apiserver",
+            "podcert-authority",
+            "podcert-issuance",
+            "podcert-pki",
+            "podcert-resources",
+            "podcert-workload",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

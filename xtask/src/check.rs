@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::arrows;
-use crate::run::{Step, cargo, say};
+use crate::run::{Step, cargo, installed};
 
 /// Which checks to run; all of them without flags.
 #[derive(Debug, clap::Args)]
@@ -35,24 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// cargo-deny: bans, licences and sources. Installed at the pinned version when it is not there.
 fn deny() -> Result<()> {
-    let pinned = format!("cargo-deny {CARGO_DENY}");
-    let found = std::process::Command::new("cargo-deny")
-        .arg("--version")
-        .output();
-    let there = found.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).trim() == pinned);
-    if !there {
-        say(&format!("installing {pinned} (once; a few minutes)"));
-        // A debug build: it runs for a second, and compiling it is what takes time.
-        cargo(&[
-            "install",
-            "cargo-deny",
-            "--version",
-            CARGO_DENY,
-            "--locked",
-            "--debug",
-        ])
-        .status_ok()?;
-    }
+    installed("cargo-deny", CARGO_DENY)?;
     Step::new(
         "cargo-deny",
         &[

@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask check` is what `.ci/run` calls for everything that is not a test: format, lints,
 //! dependencies, licences and the arrows between crates. `cargo xtask bench` prints the project's
-//! figures, `cargo xtask doc` builds the documentation with warnings denied, `cargo xtask e2e` runs
+//! figures, `cargo xtask fuzz` fuzzes the parsers, `cargo xtask doc` builds the documentation with warnings denied, `cargo xtask e2e` runs
 //! podcert on real Kubernetes API servers, which `cargo xtask cluster` starts for people. Each
 //! command is a file beside this one.
 
@@ -15,6 +15,7 @@ mod arrows;
 mod bench;
 mod check;
 mod e2e;
+mod fuzz;
 mod run;
 
 /// The project's own commands.
@@ -33,6 +34,8 @@ enum Command {
     Bench(bench::Args),
     /// Build the documentation of our crates, warnings denied
     Doc,
+    /// Fuzz every parser that takes bytes from outside
+    Fuzz(fuzz::Args),
     /// Run podcert and the behaviour cases on real Kubernetes API servers
     #[command(disable_help_flag = true)]
     E2e(e2e::Args),
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Doc => doc(),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::E2e(args) => e2e::run(&args),
         Command::Cluster(args) => e2e::cluster(&args),
     };

@@ -72,6 +72,27 @@ impl Step {
     }
 }
 
+/// Sees to it that a program of crates.io is there, at this version.
+pub(crate) fn installed(program: &str, version: &str) -> Result<()> {
+    let pinned = format!("{program} {version}");
+    let found = Command::new(program).arg("--version").output();
+    let there = found.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).trim() == pinned);
+    if there {
+        return Ok(());
+    }
+    say(&format!("installing {pinned} (once; a few minutes)"));
+    // A debug build: it runs for a second, and compiling it is what takes time.
+    cargo(&[
+        "install",
+        program,
+        "--version",
+        version,
+        "--locked",
+        "--debug",
+    ])
+    .status_ok()
+}
+
 /// The cargo that runs this xtask.
 pub(crate) fn cargo(args: &[&str]) -> Step {
     Step::new(

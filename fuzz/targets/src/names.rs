@@ -1,0 +1,31 @@
+//! Names: what a certificate, a flag or an annotation calls something.
+
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+use podcert_issuance::SignerName;
+use podcert_pki::{DnsName, KeyType, SpiffeId, TrustDomain};
+
+/// Any name.
+///
+/// # Panics
+/// When a name is not written as it was read.
+pub fn names(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    round_trip::<DnsName>(text);
+    round_trip::<KeyType>(text);
+    round_trip::<SignerName>(text);
+    round_trip::<SpiffeId>(text);
+    round_trip::<TrustDomain>(text);
+    let _ = text.parse::<podcert_issuance::spiffe::IdTemplate>();
+}
+
+fn round_trip<T: FromStr + Display + PartialEq + Debug>(text: &str) {
+    let Ok(name) = text.parse::<T>() else {
+        return;
+    };
+    let again = name.to_string().parse::<T>().ok();
+    assert_eq!(again.as_ref(), Some(&name), "{text:?}");
+}
