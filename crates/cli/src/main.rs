@@ -23,7 +23,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
-use crate::commands::{controller, demo, demo_server, https_client, make_ca_pool_secret, sandbox};
+use crate::commands::{
+    controller, demo, demo_server, https_client, inspect, make_ca_pool_secret, sandbox, verify,
+};
 use crate::host::Host;
 
 /// Workload certificates for Kubernetes.
@@ -91,6 +93,10 @@ enum Command {
     DemoServer(demo_server::Args),
     #[command(about = "Run an HTTPS client that polls a server")]
     HttpsClient(https_client::Args),
+    #[command(about = "Say what is in certificates, chains, bundles and CA pools, and what is wrong")]
+    Inspect(inspect::Args),
+    #[command(about = "Say whether a chain verifies against a bundle, and if not, why")]
+    Verify(verify::Args),
     /// A cluster on a laptop (so far only what the demo needs)
     #[command(hide = true)]
     Sandbox(sandbox::Args),
@@ -155,6 +161,8 @@ async fn run(command: Command, host: &Host) -> Result<ExitCode> {
         Command::Demo(args) => demo::run(args, clock, shutdown).await,
         Command::DemoServer(args) => demo_server::run(args, host, clock, shutdown).await,
         Command::HttpsClient(args) => https_client::run(args, host, clock, shutdown).await,
+        Command::Inspect(args) => inspect::run(args, clock).await,
+        Command::Verify(args) => verify::run(args, clock).await,
         Command::MakeCaPoolSecret(args) => make_ca_pool_secret::run(args, clock).await,
         Command::Sandbox(_) => anyhow::bail!("sandbox exec-pod stands first on a command line"),
     }

@@ -34,12 +34,14 @@ fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-const COMMANDS: [&str; 5] = [
+const COMMANDS: [&str; 7] = [
     "demo",
     "controller",
     "make-ca-pool-secret",
     "demo-server",
     "https-client",
+    "inspect",
+    "verify",
 ];
 
 #[test]

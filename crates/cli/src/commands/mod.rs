@@ -6,5 +6,7 @@ pub(crate) mod controller;
 pub(crate) mod demo;
 pub(crate) mod demo_server;
 pub(crate) mod https_client;
+pub(crate) mod inspect;
 pub(crate) mod make_ca_pool_secret;
 pub(crate) mod sandbox;
+pub(crate) mod verify;

@@ -226,8 +226,8 @@ checks! {
         "a private key in what is to be published"
         => "remove it, and replace the key if the file was ever readable to others";
     KeyFormat Error
-        "a private key that is encrypted or not PKCS #8"
-        => "convert it: openssl pkcs8 -topk8 -nocrypt";
+        "a private key that is encrypted, not PKCS #8, or of no known type"
+        => "write it as plain PKCS #8 (openssl pkcs8 -topk8 -nocrypt), of a type Kubernetes knows";
     KeyMismatch Error
         "a credential bundle whose key is not the leaf's"
         => "read key and chain from one file or generation; they were mixed";

@@ -613,6 +613,48 @@ fn spans_of_time() {
     }
 }
 
+/// Each check is found by a test here or in the crate that finds it, and has a row in the page.
+#[test]
+fn every_check_has_a_row_and_a_test() {
+    let read = |path: &str| {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        std::fs::read_to_string(root.join(path)).unwrap()
+    };
+    let page = read("docs/inspect.md");
+    let tests = include_str!("tests.rs").to_owned() + &read("crates/cli/tests/inspect.rs");
+    let mut rows = 0;
+    for check in Check::ALL {
+        let row = format!(
+            "| `{}` | {} | {} | {} |",
+            check.as_str(),
+            check.severity(),
+            check.meaning(),
+            check.cure()
+        );
+        assert!(page.contains(&row), "docs/inspect.md lacks\n{row}");
+        let word = format!("\"{}\"", check.as_str());
+        assert!(tests.contains(&word), "no test finds {word}");
+        rows += 1;
+    }
+    for check in crate::verify::RefusedBy::ALL {
+        let row = format!(
+            "| `{}` | {} | {} |",
+            check.as_str(),
+            check.meaning(),
+            check.cure()
+        );
+        assert!(page.contains(&row), "docs/inspect.md lacks\n{row}");
+        rows += 1;
+    }
+    // And none that is not in the code any more; two sources are code too.
+    let others = page.matches("\n| `https").count() + page.matches("\n| `pod/").count();
+    assert_eq!(
+        page.matches("\n| `").count() - others,
+        rows,
+        "rows of no check"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
