@@ -286,7 +286,7 @@ impl Scene {
                 .collect(),
         };
         let population = Population::create(&stage, &plan).await?;
-        let setup = Setup::both(&stage, &CaPool::of(CaKind::USUAL)?).await?;
+        let setup = Setup::all(&stage, &CaPool::of(CaKind::USUAL)?).await?;
         let program = Program::start(&setup).await?;
         Ok(Self {
             key: WorkloadKey::new(KeyType::P256)?,

@@ -96,7 +96,7 @@ impl Throughput {
         };
         let population = Population::create(&stage, &plan).await?;
         let key = WorkloadKey::new(KeyType::P256)?;
-        let setup = Setup::both(&stage, &CaPool::of(CaKind::USUAL)?).await?;
+        let setup = Setup::all(&stage, &CaPool::of(CaKind::USUAL)?).await?;
         let program = Program::start(&setup).await?;
 
         let pod = population.pods.first().context("a population of nobody")?;

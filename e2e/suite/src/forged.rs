@@ -93,7 +93,7 @@ pub(crate) async fn forge(kubeconfig: &Path, skew: Skew, admission: &Path) -> Re
     let scene = Scene::set(&stage).await?;
     let pool = tokio::task::spawn_blocking(|| CaPool::of(CaKind::USUAL)).await??;
     let answers = Answers::watch(&stage).await?;
-    let setup = Setup::both(&stage, &pool).await?;
+    let setup = Setup::all(&stage, &pool).await?;
     show_uids(&stage).await?;
     let program = Program::start(&setup).await?;
     let mut tally = Tally {
@@ -119,9 +119,9 @@ impl Scene {
         stage.service_account(&namespace, MALLORY).await?;
         stage.service(&namespace, "web", "web").await?;
         let account = ("web", account_uid.as_str());
-        let both = Policy::ALL.map(|policy| Source::of(stage.signer(policy.as_str())));
+        let all = Policy::ALL.map(|policy| Source::of(stage.signer(policy.as_str())));
         let victim = stage
-            .pod(&namespace, "victim", account, Arc::clone(&node), &both)
+            .pod(&namespace, "victim", account, Arc::clone(&node), &all)
             .await?;
         let one = [Source::of(stage.signer("service-dns"))];
         let plain = stage
@@ -427,11 +427,10 @@ impl Scene {
     /// What is wrong with a certificate that had to be issued, with the pod's names alone.
     async fn issued(&self, ask: Ask, outcome: &Outcome) -> Result<()> {
         let status = outcome.issued()?;
-        let policy = if ask.signer == self.stage.signer("spiffe") {
-            Policy::Spiffe
-        } else {
-            Policy::ServiceDns
-        };
+        let policy = Policy::ALL
+            .into_iter()
+            .find(|policy| ask.signer == self.stage.signer(policy.as_str()))
+            .with_context(|| format!("{} is no signer of the stage", ask.signer))?;
         let chain = Chain::from_pem(status.certificate_chain.clone().unwrap_or_default())?;
         let shown = chain.leaf().der();
         if shown

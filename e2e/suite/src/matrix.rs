@@ -2,8 +2,8 @@
 //!
 //! The certificates count when the server accepted their statuses, and when OpenSSL, Go and webpki
 //! accept their chains against the bundle the server shows. Kubelets of the server's release ask,
-//! and those of every release before: an older one shows its key in another place. The signer
-//! pod-identity is not there yet, and not in the matrix.
+//! and those of every release before: an older one shows its key in another place. Every certificate
+//! says the cluster's issuer, and those of pod-identity their pod, in extensions that are not critical.
 
 pub(crate) mod cost;
 mod verifiers;
@@ -41,6 +41,8 @@ pub(crate) enum Policy {
     ServiceDns,
     /// The pod's service account.
     Spiffe,
+    /// The pod itself.
+    PodIdentity,
 }
 
 /// A certificate, and what it was asked for.
@@ -77,7 +79,7 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
         verdicts += tally.verdicts;
     }
     Ok(Outcome::of(format!(
-        "{certificates} certificates, {verdicts} verdicts; pod-identity is not there yet"
+        "{certificates} certificates, {verdicts} verdicts"
     )))
 }
 
@@ -96,7 +98,7 @@ pub(crate) async fn run(kubeconfig: &Path, skew: Skew) -> Result<Tally> {
     for kind in CaKind::all() {
         let pool = tokio::task::spawn_blocking(move || CaPool::of(kind)).await??;
         let setup = match &setup {
-            None => setup.insert(Setup::both(&stage, &pool).await?),
+            None => setup.insert(Setup::all(&stage, &pool).await?),
             Some(setup) => {
                 pool.write(&setup.pool)?;
                 setup
@@ -230,13 +232,14 @@ fn control(issued: &[Issued]) -> Result<Issued> {
 }
 
 impl Policy {
-    pub(crate) const ALL: [Self; 2] = [Self::ServiceDns, Self::Spiffe];
+    pub(crate) const ALL: [Self; 3] = [Self::ServiceDns, Self::Spiffe, Self::PodIdentity];
 
     /// As signers are called after it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::ServiceDns => "service-dns",
             Self::Spiffe => "spiffe",
+            Self::PodIdentity => "pod-identity",
         }
     }
 }
@@ -266,7 +269,12 @@ impl Issued {
         let (dns, uris, usages) = match self.policy {
             Policy::ServiceDns => (self.dns_name(), None, ExtKeyUsages::SERVER),
             Policy::Spiffe => (None, Some(uri), ExtKeyUsages::SERVER_AND_CLIENT),
+            Policy::PodIdentity => {
+                let uri = format!("{uri}/pod/{}/uid/{}", pod.name, pod.uid);
+                (None, Some(uri), ExtKeyUsages::SERVER_AND_CLIENT)
+            }
         };
+        let issuer = leaf.service_account_issuer();
         let usage = leaf.key_usage();
         [
             ("key", leaf.spki_der() == self.asked.key.public.spki_der()),
@@ -278,6 +286,11 @@ impl Issued {
                 usage.is_some_and(|it| it.digital_signature() && !it.key_cert_sign()),
             ),
             ("basic constraints", !leaf.is_ca()),
+            (
+                "issuer of the cluster",
+                issuer.is_ok_and(|it| it.is_some_and(|it| it.as_str() == Setup::ISSUER)),
+            ),
+            ("identity of the pod", self.says_its_pod()),
             ("subject", leaf.subject().is_empty()),
             (
                 "authority key identifier",
@@ -292,6 +305,37 @@ impl Issued {
         .filter(|(_, right)| !right)
         .map(|(what, _)| format!("{}: wrong {what}", self.name()))
         .collect()
+    }
+}
+
+impl Issued {
+    /// Whether the extension of pod-identity says the pod, and no other certificate has it.
+    fn says_its_pod(&self) -> bool {
+        let Ok(oid) = Setup::POD_IDENTITY_OID.parse() else {
+            return false;
+        };
+        let pod = &self.asked.pod;
+        match self.chain.leaf().pod_identity_draft_a(oid) {
+            Ok(Some(said)) => {
+                let said = [
+                    said.namespace.as_str(),
+                    said.service_account_name.as_str(),
+                    said.pod_name.as_str(),
+                    said.pod_uid.as_str(),
+                    said.node_name.as_str(),
+                ];
+                let pod = [
+                    &pod.namespace,
+                    &pod.service_account,
+                    &pod.name,
+                    &pod.uid,
+                    &pod.node.name,
+                ];
+                self.policy == Policy::PodIdentity && said == pod.map(String::as_str)
+            }
+            Ok(None) => self.policy != Policy::PodIdentity,
+            Err(_) => false,
+        }
     }
 }
 

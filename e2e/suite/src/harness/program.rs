@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{CaPool, Metrics, PATIENCE, Stage};
+use crate::matrix::Policy;
 
 /// How the program is started.
 #[derive(Clone, Debug)]
@@ -25,10 +26,10 @@ pub(crate) struct Setup {
     pub(crate) kubeconfig: PathBuf,
     /// What it logs, one file for all starts.
     pub(crate) log: PathBuf,
-    /// The file of the pool that both signers use.
+    /// The file of the pool that all signers use.
     pub(crate) pool: PathBuf,
     /// The names of the signers, each behind that of its policy.
-    signers: [(&'static str, String); 2],
+    signers: [(&'static str, String); 3],
 }
 
 /// The program under way. Dropped, or when this process dies, it is killed.
@@ -40,15 +41,20 @@ pub(crate) struct Program {
 }
 
 impl Setup {
-    /// The trust domain of the signer spiffe.
+    /// The trust domain of the signers spiffe and pod-identity.
     pub(crate) const TRUST_DOMAIN: &str = "cluster.local";
+    /// What every certificate says of the cluster.
+    pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+    /// Where the signer pod-identity says a pod's facts, in the encoding without UIDs, as a stage's
+    /// RBAC shows none.
+    pub(crate) const POD_IDENTITY_OID: &str = "1.3.6.1.4.1.99999.1";
 
-    /// Both signers on `stage`, with one pool; a service account's kubeconfig; and the program
+    /// All signers on `stage`, with one pool; a service account's kubeconfig; and the program
     /// that was built beside this one.
     ///
     /// # Errors
     /// When the stage cannot be set.
-    pub(crate) async fn both(stage: &Stage, pool: &CaPool) -> Result<Self> {
+    pub(crate) async fn all(stage: &Stage, pool: &CaPool) -> Result<Self> {
         // In a folder of its own, as a Secret is mounted: podcert watches it, and logs lie beside it.
         let folder = stage.folder.join("pool");
         std::fs::create_dir_all(&folder)?;
@@ -59,7 +65,7 @@ impl Setup {
             kubeconfig: stage.controller_kubeconfig().await?,
             log: stage.folder.join("controller.log"),
             pool: file,
-            signers: ["service-dns", "spiffe"].map(|policy| (policy, stage.signer(policy))),
+            signers: Policy::ALL.map(|policy| (policy.as_str(), stage.signer(policy.as_str()))),
         })
     }
 
@@ -76,7 +82,14 @@ impl Setup {
             arguments.push(format!("--{policy}-ca-pool={}", self.pool.display()));
             arguments.push(format!("--{policy}-signer-name={signer}"));
         }
+        // It is pod-identity's too.
         arguments.push(format!("--spiffe-trust-domain={}", Self::TRUST_DOMAIN));
+        arguments.push(format!("--service-account-issuer={}", Self::ISSUER));
+        arguments.push(format!(
+            "--pod-identity-extension-oid={}",
+            Self::POD_IDENTITY_OID
+        ));
+        arguments.push("--pod-identity-extension-encoding=asn1-draft-a".to_owned());
         arguments
     }
 }

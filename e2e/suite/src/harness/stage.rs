@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{Metrics, PATIENCE, Request, now};
+use crate::matrix::Policy;
 use crate::real::speaking_for;
 use crate::release::Skew;
 
@@ -69,7 +70,7 @@ impl Stage {
         }))
     }
 
-    /// The signer of this stage for a policy: `service-dns` or `spiffe`.
+    /// The signer of this stage for a policy, such as `spiffe`.
     pub(crate) fn signer(&self, policy: &str) -> String {
         format!("{}/{policy}", self.signer_domain())
     }
@@ -334,8 +335,8 @@ impl Stage {
         bindings.delete_collection(&now, &mine).await?;
         let roles: Api<ClusterRole> = Api::all(self.admin.clone());
         roles.delete_collection(&now, &mine).await?;
-        for policy in ["service-dns", "spiffe"] {
-            let signer = format!("spec.signerName={}", self.signer(policy));
+        for policy in Policy::ALL {
+            let signer = format!("spec.signerName={}", self.signer(policy.as_str()));
             let published = ListParams::default().fields(&signer);
             self.bundles().delete_collection(&now, &published).await?;
         }

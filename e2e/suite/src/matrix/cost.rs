@@ -55,7 +55,7 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
 pub(crate) async fn measure(kubeconfig: &Path, skew: Skew, certificates: usize) -> Result<Cost> {
     let stage = Stage::open(kubeconfig, skew, "cost").await?;
     let pool = tokio::task::spawn_blocking(|| CaPool::of(CaKind::USUAL)).await??;
-    let program = Program::start(&Setup::both(&stage, &pool).await?).await?;
+    let program = Program::start(&Setup::all(&stage, &pool).await?).await?;
     let sources = Policy::ALL.map(|policy| Source::of(stage.signer(policy.as_str())));
     let plan = Plan {
         namespaces: 2,

@@ -171,7 +171,7 @@ impl Verdict {
 fn roles(issued: &Issued) -> &'static [Role] {
     match issued.policy {
         Policy::ServiceDns => &[Role::Server],
-        Policy::Spiffe => &[Role::Server, Role::Client],
+        Policy::Spiffe | Policy::PodIdentity => &[Role::Server, Role::Client],
     }
 }
 
