@@ -93,7 +93,9 @@ enum Command {
     DemoServer(demo_server::Args),
     #[command(about = "Run an HTTPS client that polls a server")]
     HttpsClient(https_client::Args),
-    #[command(about = "Say what is in certificates, chains, bundles and CA pools, and what is wrong")]
+    #[command(
+        about = "Say what is in certificates, chains, bundles and CA pools, and what is wrong"
+    )]
     Inspect(inspect::Args),
     #[command(about = "Say whether a chain verifies against a bundle, and if not, why")]
     Verify(verify::Args),

@@ -1,7 +1,12 @@
 //! `podcert inspect` and `podcert verify` as their users run them: each kind of source, the exit
 //! codes, golden output, and never a private key in it.
 
-#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "in a test a panic is the report"
+)]
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};

@@ -252,7 +252,11 @@ fn identifiers(certificate: &Certificate, add: &mut impl FnMut(Check, String)) {
             "it has no authorityKeyIdentifier".to_owned(),
         );
     }
-    let serial = certificate.serial();
+    // DER puts a zero before a number whose first bit is set.
+    let serial = match certificate.serial() {
+        [0, rest @ ..] => rest,
+        serial => serial,
+    };
     if serial.iter().all(|byte| *byte == 0) {
         add(Check::BadSerial, "its serial number is zero".to_owned());
     } else if serial.len() > MAX_SERIAL {

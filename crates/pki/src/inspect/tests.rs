@@ -87,7 +87,10 @@ fn what_podcert_makes_has_nothing_wrong() {
     for spec in [server_spec(), spiffe_spec()] {
         let (chain, anchors) = issued(&spec);
         let leaf = chain.leaf().clone();
-        assert_eq!(look(Kind::Certificate, &[leaf.clone()]), [""; 0]);
+        assert_eq!(
+            look(Kind::Certificate, std::slice::from_ref(&leaf)),
+            [""; 0]
+        );
         assert_eq!(look(Kind::Chain, &[leaf]), [""; 0]);
         assert_eq!(look(Kind::TrustBundle, anchors.anchors()), [""; 0]);
         let key = key(KeyType::EcdsaP256, 7).to_pkcs8_pem().unwrap();
@@ -229,6 +232,11 @@ fn what_it_may_do() {
         leaf_with(|leaf| leaf.serial_number = Some(vec![1; 21].into())),
         ["BadSerial"]
     );
+    // Of 20 bytes, before which DER puts a zero.
+    assert_eq!(
+        leaf_with(|leaf| leaf.serial_number = Some(vec![0xff; 20].into())),
+        [""; 0]
+    );
     assert_eq!(
         ca_with(|ca| ca.key_usages.push(KeyUsagePurpose::DigitalSignature)),
         ["CaDigitalSignature"]
@@ -284,7 +292,10 @@ const RSA_MD5: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04";
 fn keys_and_signatures() {
     let rsa = key(KeyType::Rsa2048, 0);
     let root = crate::ca::new_root(rsa, &ca_spec("rsa")).unwrap();
-    assert_eq!(look(Kind::Certificate, &[root.clone()]), [""; 0]);
+    assert_eq!(
+        look(Kind::Certificate, std::slice::from_ref(&root)),
+        [""; 0]
+    );
     let leaf = issue(rsa, &root, &server_spec());
     for weak in [RSA_SHA1, RSA_MD5] {
         let weak_root = patched(&root, RSA_SHA256, weak);
@@ -400,7 +411,7 @@ fn a_ca_ends_before_its_leaf_or_has_too_many_below() {
         |_| {},
         |ca| ca.not_after = rcgen::date_time_ymd(2026, 11, 25),
     );
-    assert_eq!(look(Kind::Authority, &[ca.clone()]), [""; 0]);
+    assert_eq!(look(Kind::Authority, std::slice::from_ref(&ca)), [""; 0]);
     assert_eq!(
         look(Kind::Authority, &[leaf, ca]),
         ["NotCa", "OutlivesIssuer"]

@@ -219,9 +219,9 @@ fn objects(bytes: &[u8], reading: Reading<'_>) -> Result<Vec<Item>> {
     let mut waiting = Vec::new();
     for object in objects {
         if object.items.is_empty() {
-            of_object(object, reading, &mut found, &mut waiting)?;
+            of_object(&object, reading, &mut found, &mut waiting)?;
         } else {
-            for object in object.items {
+            for object in &object.items {
                 of_object(object, reading, &mut found, &mut waiting)?;
             }
         }
@@ -237,7 +237,7 @@ fn objects(bytes: &[u8], reading: Reading<'_>) -> Result<Vec<Item>> {
 
 /// Adds what one object holds, or that it is a request without a certificate so far.
 fn of_object(
-    object: Object,
+    object: &Object,
     reading: Reading<'_>,
     found: &mut Vec<Item>,
     waiting: &mut Vec<String>,
@@ -253,10 +253,10 @@ fn of_object(
                 found.push(plain(text.as_bytes(), Some(name.clone()), reading)?);
             }
             "PodCertificateRequest" => match &object.status.certificate_chain {
-                Some(_) => found.push(issued(&object, name.clone(), reading)?),
+                Some(_) => found.push(issued(object, name.clone(), reading)?),
                 None => waiting.push(format!("{name}: {}", object.state())),
             },
-            "Secret" | "ConfigMap" => texts(&object, &name, reading, found)?,
+            "Secret" | "ConfigMap" => texts(object, &name, reading, found)?,
             _ => {}
         }
         Ok(())

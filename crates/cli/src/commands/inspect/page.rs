@@ -64,12 +64,12 @@ fn of_item(item: &Item, at: Timestamp, ink: Ink) -> String {
     let found = &item.inspection;
     let count = found.certificates.len();
     let name = item.name.as_ref().map(|name| format!(", {name}"));
-    let mut title = format!(
-        "{}{}: {}",
-        item.source,
-        name.unwrap_or_default(),
-        words_for(found.kind)
-    );
+    let source = match item.source.as_str() {
+        "-" => "standard input",
+        source => source,
+    };
+    let kind = words_for(found.kind);
+    let mut title = format!("{source}{}: {kind}", name.unwrap_or_default());
     if count != 1 || found.kind != Kind::Certificate {
         let _ = write!(
             title,
@@ -77,7 +77,7 @@ fn of_item(item: &Item, at: Timestamp, ink: Ink) -> String {
             if count == 1 { "" } else { "s" }
         );
     }
-    let mut page = format!("{}\n", ink.bold(None, &clean(&title)));
+    let mut page = format!("{}\n", ink.bold(None, &wrapped(&clean(&title), 0)));
     if let Some(key) = &found.private_key {
         let whose = match key.matches_leaf {
             Some(true) => ", the key of certificate 1",
@@ -97,7 +97,7 @@ fn of_item(item: &Item, at: Timestamp, ink: Ink) -> String {
             role(certificate),
             shown_name(certificate)
         );
-        let _ = writeln!(page, "  {}", ink.bold(None, &clean(&title)));
+        let _ = writeln!(page, "  {}", ink.bold(None, &wrapped(&clean(&title), 2)));
         let refresh = item.refresh_at.filter(|_| number == 1);
         of_certificate(&mut page, certificate, &found.certificates, refresh, at);
     }
