@@ -8,8 +8,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use podcert_authority::{Authority, CaId, CaOptions, Pool};
 use podcert_pki::{
-    Chain, CredentialBundle, ExtKeyUsages, KeyType, LeafNames, LeafSpec, PrivateKey, TrustBundle,
-    Validity, empty_csr,
+    Chain, CredentialBundle, ExtKeyUsages, ExtensionOid, KeyType, LeafExtension, LeafNames,
+    LeafSpec, PodIdentity, PodIdentityWithUids, PrivateKey, TrustBundle, Validity, empty_csr,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -23,10 +23,15 @@ fn main() -> Result<()> {
         ("spiffe", "spiffe://example.org/ns/shop/sa/web"),
         ("signer", "row-major.net/service-dns"),
         ("trust-domain", "example.org"),
-        ("template", "/ns/{namespace}/sa/{serviceAccountName}"),
+        ("template", "/ns/{namespace}/sa/{service-account}"),
+        ("pod-template", "/ns/{namespace}/pod/{pod}/uid/{pod-uid}"),
+        ("oid", "1.3.6.1.4.1.99999.1"),
+        ("issuer", "https://issuer.example:6443/a/b%20c"),
     ] {
         write("names", name, text)?;
     }
+    write("extension", "json", POD_IDENTITY)?;
+    write("extension", "draft-a", DRAFT_A)?;
     for (name, text) in OBJECTS {
         write("resources", name, text)?;
     }
@@ -61,10 +66,23 @@ fn certificates(key_type: KeyType) -> Result<()> {
         ExtKeyUsages::SERVER,
         Validity::new(from, until)?,
     )?;
-    let chain: Chain = Authority::from_pool(pool)
-        .issue_now(&spec)
-        .ok_or("the key is far away")??;
+    let authority = Authority::from_pool(pool);
+    let chain: Chain = authority.issue_now(&spec).ok_or("the key is far away")??;
     write("certificate", &name, chain.leaf().der())?;
+    let spec = spec.with_extensions(vec![
+        LeafExtension::PodIdentityJson {
+            oid: ExtensionOid::SUBSTRATE_POD_IDENTITY,
+            identity: PodIdentityWithUids::from_json(POD_IDENTITY.as_bytes())?,
+        },
+        LeafExtension::PodIdentityDraftA {
+            oid: "1.3.6.1.4.1.99999.1".parse()?,
+            identity: PodIdentity::from_draft_a(DRAFT_A)?,
+        },
+        LeafExtension::ServiceAccountIssuer("https://issuer.example".parse()?),
+    ])?;
+    let extended = authority.issue_now(&spec).ok_or("the key is far away")??;
+    let extended = extended.leaf().der();
+    write("certificate", &format!("extended-{name}"), extended)?;
     for root in bundle.anchors() {
         write("certificate", &format!("root-{name}"), root.der())?;
     }
@@ -141,3 +159,6 @@ const REQUESTS: &[(&str, &str)] = &[
         "DELETE\n/api/v1/namespaces/default/configmaps/a\napplication/json\n{\"preconditions\":{\"uid\":\"x\"},\"propagationPolicy\":\"Background\"}",
     ),
 ];
+
+const POD_IDENTITY: &str = r#"{"Namespace":"shop","ServiceAccountName":"web","ServiceAccountUID":"a","PodName":"web-1","PodUID":"u","NodeName":"node-a","NodeUID":"n"}"#;
+const DRAFT_A: &[u8] = b"\x30\x1d\x0c\x04shop\x0c\x03web\x0c\x05web-1\x0c\x01u\x0c\x06node-a";

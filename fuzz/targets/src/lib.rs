@@ -13,7 +13,7 @@ mod resources;
 
 pub use api::api;
 pub use names::names;
-pub use pki::{certificate, csr, pem};
+pub use pki::{certificate, csr, extension, pem};
 pub use pool::pool;
 pub use resources::resources;
 
@@ -21,10 +21,11 @@ pub use resources::resources;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("api", api),
     ("certificate", certificate),
     ("csr", csr),
+    ("extension", extension),
     ("names", names),
     ("pem", pem),
     ("pool", pool),

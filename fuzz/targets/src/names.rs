@@ -4,7 +4,9 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use podcert_issuance::SignerName;
-use podcert_pki::{DnsName, KeyType, SpiffeId, TrustDomain};
+use podcert_pki::{
+    DnsName, ExtensionOid, IssuerUrl, KeyType, ObjectName, ObjectUid, SpiffeId, TrustDomain,
+};
 
 /// Any name.
 ///
@@ -15,11 +17,16 @@ pub fn names(data: &[u8]) {
         return;
     };
     round_trip::<DnsName>(text);
+    round_trip::<ExtensionOid>(text);
+    round_trip::<IssuerUrl>(text);
     round_trip::<KeyType>(text);
+    round_trip::<ObjectName>(text);
+    round_trip::<ObjectUid>(text);
     round_trip::<SignerName>(text);
     round_trip::<SpiffeId>(text);
     round_trip::<TrustDomain>(text);
-    let _ = text.parse::<podcert_issuance::spiffe::IdTemplate>();
+    round_trip::<podcert_issuance::pod_identity::IdTemplate>(text);
+    round_trip::<podcert_issuance::spiffe::IdTemplate>(text);
 }
 
 fn round_trip<T: FromStr + Display + PartialEq + Debug>(text: &str) {

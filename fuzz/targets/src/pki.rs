@@ -2,7 +2,8 @@
 
 use podcert_issuance::RequestedKey;
 use podcert_pki::{
-    Certificate, CertificationRequest, Chain, CredentialBundle, PrivateKey, TrustBundle,
+    Certificate, CertificationRequest, Chain, CredentialBundle, ExtensionOid, PodIdentity,
+    PodIdentityWithUids, PrivateKey, TrustBundle,
 };
 use podcert_workload::{Anchors, Credential};
 
@@ -34,6 +35,9 @@ pub fn certificate(data: &[u8]) {
     let _ = certificate.subject_key_id();
     let _ = certificate.authority_key_id();
     let _ = certificate.has_uri_name_constraints();
+    let _ = certificate.service_account_issuer();
+    let _ = certificate.pod_identity_json(ExtensionOid::SUBSTRATE_POD_IDENTITY);
+    let _ = certificate.pod_identity_draft_a(ExtensionOid::SUBSTRATE_POD_IDENTITY);
     assert_eq!(
         certificate.names_issuer_of(&certificate),
         certificate.is_self_issued()
@@ -41,6 +45,16 @@ pub fn certificate(data: &[u8]) {
     if let Ok(key) = certificate.public_key() {
         assert_eq!(key.spki_der(), certificate.spki_der());
     }
+}
+
+/// The value of an extension that a leaf may have beside its profile, in any of its formats.
+///
+/// # Panics
+/// When a format takes what another one wrote.
+pub fn extension(data: &[u8]) {
+    let json = PodIdentityWithUids::from_json(data);
+    let draft_a = PodIdentity::from_draft_a(data);
+    assert!(json.is_err() || draft_a.is_err(), "{data:02x?}");
 }
 
 /// The key of a request: a CSR, or a bare key as kubelets of 1.35 show it.
