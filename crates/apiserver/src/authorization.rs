@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
 
 use crate::node;
 use crate::rbac;
 use crate::request::flag;
 use crate::status::Failure;
 use crate::store::Store;
-use crate::user::{Attributes, Authorizer, Permission, User};
+use crate::user::{Attributes, Authorizer, Permission, User, everything};
 
 /// A request as authorizers see it.
 #[derive(Clone, Debug, Default)]
@@ -166,6 +167,16 @@ impl Authorizer for NodeAndRbac {
         } else {
             Permission::Denied
         }
+    }
+
+    fn rules(&self, user: &User, namespace: &str) -> Option<Vec<Value>> {
+        let mut rules = Vec::new();
+        if user.groups.iter().any(|group| group == MASTERS) {
+            rules.extend(everything());
+        }
+        // What the Node authorizer lets kubelets do depends on objects and is no rule.
+        rules.extend(rbac::rules(&self.store, user, namespace));
+        Some(rules)
     }
 
     fn reason(&self, user: &User, attributes: &Attributes<'_>) -> String {

@@ -1,20 +1,37 @@
 //! The documents that say what is served: `/api`, `/apis`, one per group and version, `/version`,
-//! and the health checks. Made from [`crate::kinds`]; only the plain (not aggregated) form.
+//! and the health checks.
+//!
+//! Clients ask in one of two forms: plain, one document per group and version, or aggregated
+//! (`apidiscovery.k8s.io/v2`), everything at once. Both are made from the same [`Resource`]s, which
+//! come from [`crate::kinds`] and [`crate::reviews`].
 
-use http::{Response, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::kinds::{Feature, KINDS, Kind};
+use crate::kinds::{Feature, KINDS};
+use crate::openapi;
+use crate::reviews::{self, REVIEWS};
 use crate::service::{ApiBody, json_response, text_response};
 use crate::status::Failure;
 use crate::versions::Versions;
 
 /// The document at this path.
-pub(crate) fn document(path: &[String], served: Versions) -> Result<Response<ApiBody>, Failure> {
+pub(crate) fn document(
+    path: &[String],
+    headers: &HeaderMap,
+    served: Versions,
+) -> Result<Response<ApiBody>, Failure> {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let aggregated = wants_aggregated(headers);
     let body = match path.as_slice() {
         ["livez" | "readyz" | "healthz", ..] => return Ok(text_response(StatusCode::OK, "ok")),
         ["version"] => version(),
+        ["openapi", "v3", path @ ..] => {
+            openapi::document(path, served).ok_or_else(Failure::no_such_page)?
+        }
+        ["api"] if aggregated => return Ok(aggregate(&[""], served)),
+        ["apis"] if aggregated => return Ok(aggregate(&groups(), served)),
         ["api"] => json!({
             "kind": "APIVersions",
             "versions": ["v1"],
@@ -36,11 +53,11 @@ pub(crate) fn document(path: &[String], served: Versions) -> Result<Response<Api
             }
             group
         }
-        ["api", version] if crate::kinds::serves("", version, served) => {
-            resources("", version, served)
+        ["api", version] if versions("", served).contains(version) => {
+            resource_list("", version, served)
         }
-        ["apis", group, version] if crate::kinds::serves(group, version, served) => {
-            resources(group, version, served)
+        ["apis", group, version] if versions(group, served).contains(version) => {
+            resource_list(group, version, served)
         }
         ["api", _] => return Err(Failure::no_such_resource()),
         ["apis", group, _] => return Err(crate::request::no_such_version(group)),
@@ -63,11 +80,61 @@ fn version() -> Value {
     })
 }
 
+/// One served resource, as discovery shows it.
+struct Resource {
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+    is_namespaced: bool,
+    verbs: &'static [&'static str],
+    short_names: &'static [&'static str],
+    categories: &'static [&'static str],
+    /// The name under which there is a status subresource.
+    status: Option<&'static str>,
+}
+
+/// The resources of a group and version, by name.
+fn resources(group: &str, version: &str, served: Versions) -> Vec<Resource> {
+    let kinds = KINDS
+        .iter()
+        .filter(|kind| kind.group == group && kind.version == version && served.include(kind))
+        .map(|kind| Resource {
+            plural: kind.plural,
+            singular: kind.singular,
+            kind: kind.kind,
+            is_namespaced: kind.is_namespaced(),
+            verbs: MAIN_VERBS,
+            short_names: kind.short_names,
+            categories: match kind.has(Feature::All) {
+                true => &["all"],
+                false => &[],
+            },
+            status: kind.has(Feature::Status).then_some(kind.plural_status),
+        });
+    let reviews = REVIEWS
+        .iter()
+        .filter(|review| review.group == group && version == reviews::VERSION)
+        .map(|review| Resource {
+            plural: review.plural,
+            singular: review.singular,
+            kind: review.kind,
+            is_namespaced: false,
+            verbs: &["create"],
+            short_names: &[],
+            categories: &[],
+            status: None,
+        });
+    let mut resources: Vec<Resource> = kinds.chain(reviews).collect();
+    resources.sort_by_key(|resource| resource.plural);
+    resources
+}
+
 /// The groups beside the core group, each once.
 fn groups() -> Vec<&'static str> {
     let mut groups: Vec<&str> = KINDS
         .iter()
         .map(|kind| kind.group)
+        .chain(REVIEWS.iter().map(|review| review.group))
         .filter(|group| !group.is_empty())
         .collect();
     groups.sort_unstable();
@@ -75,17 +142,32 @@ fn groups() -> Vec<&'static str> {
     groups
 }
 
-fn group(name: &str, served: Versions) -> Value {
-    let mut versions: Vec<&str> = KINDS
-        .iter()
-        .filter(|kind| kind.group == name)
+/// The versions of a group, the preferred one first.
+fn versions(group: &str, served: Versions) -> Vec<&'static str> {
+    let kinds = KINDS.iter().filter(|kind| kind.group == group);
+    let mut versions: Vec<&str> = kinds
         .map(|kind| kind.version)
-        .filter(|version| crate::kinds::serves(name, version, served))
+        .filter(|version| crate::kinds::serves(group, version, served))
         .collect();
     versions.dedup();
-    let versions: Vec<Value> = versions
+    if versions.is_empty() && REVIEWS.iter().any(|review| review.group == group) {
+        versions.push(reviews::VERSION);
+    }
+    versions
+}
+
+fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
+}
+
+fn group(name: &str, served: Versions) -> Value {
+    let versions: Vec<Value> = versions(name, served)
         .into_iter()
-        .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))
+        .map(|version| json!({"groupVersion": group_version(name, version), "version": version}))
         .collect();
     json!({
         "name": name,
@@ -94,45 +176,133 @@ fn group(name: &str, served: Versions) -> Value {
     })
 }
 
-fn resources(group: &str, version: &str, served: Versions) -> Value {
-    let kinds = KINDS
-        .iter()
-        .filter(|kind| kind.group == group && kind.version == version && served.include(kind));
+fn resource_list(group: &str, version: &str, served: Versions) -> Value {
     let mut list = Vec::new();
-    for kind in kinds {
-        list.push(resource(kind, kind.plural, MAIN_VERBS));
-        if kind.has(Feature::Status) {
-            list.push(resource(kind, kind.plural_status, STATUS_VERBS));
+    for resource in resources(group, version, served) {
+        list.push(resource.to_plain());
+        if let Some(status) = resource.status {
+            list.push(json!({
+                "name": status,
+                "singularName": "",
+                "namespaced": resource.is_namespaced,
+                "kind": resource.kind,
+                "verbs": STATUS_VERBS,
+            }));
         }
     }
-    let group_version = if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
-    };
     json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
-        "groupVersion": group_version,
+        "groupVersion": group_version(group, version),
         "resources": list,
     })
 }
 
-fn resource(kind: &Kind, name: &str, verbs: &[&str]) -> Value {
-    let mut resource = json!({
-        "name": name,
-        "singularName": if name == kind.plural { kind.singular } else { "" },
-        "namespaced": kind.is_namespaced(),
-        "kind": kind.kind,
-        "verbs": verbs,
-    });
-    if let Some(map) = resource.as_object_mut()
-        && name == kind.plural
-        && !kind.short_names.is_empty()
-    {
-        map.insert("shortNames".into(), json!(kind.short_names));
+/// Whether the client would rather have everything at once.
+fn wants_aggregated(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let first = accept.into_iter().flat_map(|accept| accept.split(','));
+    for alternative in first {
+        let mut parameters = alternative.split(';').map(str::trim);
+        if !matches!(
+            parameters.next(),
+            Some("application/json" | "*/*" | "application/*")
+        ) {
+            continue;
+        }
+        let parameters: Vec<&str> = parameters.collect();
+        if !parameters.iter().any(|it| it.starts_with("as=")) {
+            return false;
+        }
+        let wanted = ["g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"];
+        if wanted
+            .iter()
+            .all(|parameter| parameters.contains(parameter))
+        {
+            return true;
+        }
     }
-    resource
+    false
+}
+
+fn aggregate(groups: &[&str], served: Versions) -> Response<ApiBody> {
+    let items: Vec<Value> = groups
+        .iter()
+        .map(|group| {
+            let versions: Vec<Value> = versions(group, served)
+                .into_iter()
+                .map(|version| {
+                    let resources = resources(group, version, served);
+                    let resources: Vec<Value> =
+                        resources.iter().map(Resource::to_aggregated).collect();
+                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            let metadata = match *group {
+                "" => json!({}),
+                name => json!({"name": name}),
+            };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    let document = json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    });
+    let mut response = json_response(StatusCode::OK, document.to_string());
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+    response
+}
+
+impl Resource {
+    fn to_plain(&self) -> Value {
+        let mut resource = json!({
+            "name": self.plural,
+            "singularName": self.singular,
+            "namespaced": self.is_namespaced,
+            "kind": self.kind,
+            "verbs": self.verbs,
+        });
+        self.add_names(&mut resource);
+        resource
+    }
+
+    fn to_aggregated(&self) -> Value {
+        // Groups and versions that are the document's own are left empty.
+        let kind = json!({"group": "", "version": "", "kind": self.kind});
+        let mut resource = json!({
+            "resource": self.plural,
+            "responseKind": kind,
+            "scope": if self.is_namespaced { "Namespaced" } else { "Cluster" },
+            "singularResource": self.singular,
+            "verbs": self.verbs,
+        });
+        self.add_names(&mut resource);
+        if let (Some(_), Some(map)) = (self.status, resource.as_object_mut()) {
+            let status = json!({
+                "subresource": "status",
+                "responseKind": kind,
+                "verbs": STATUS_VERBS,
+            });
+            map.insert("subresources".into(), json!([status]));
+        }
+        resource
+    }
+
+    fn add_names(&self, resource: &mut Value) {
+        for (field, names) in [
+            ("shortNames", self.short_names),
+            ("categories", self.categories),
+        ] {
+            if let (false, Some(map)) = (names.is_empty(), resource.as_object_mut()) {
+                map.insert(field.into(), json!(names));
+            }
+        }
+    }
 }
 
 const MAIN_VERBS: &[&str] = &[
@@ -146,3 +316,4 @@ const MAIN_VERBS: &[&str] = &[
     "watch",
 ];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";

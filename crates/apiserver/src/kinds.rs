@@ -42,6 +42,8 @@ pub(crate) enum Scope {
 /// Behaviour a kind has beside plain storage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Feature {
+    /// `kubectl get all` shows it.
+    All,
     /// PUT of an absent object creates it.
     CreateOnUpdate,
     /// `metadata.generation` counts changes of the spec.
@@ -164,13 +166,13 @@ kinds! {
     NODES { "", "v1", "nodes", "node", "Node", ["no"], Cluster, Subdomain,
         [Status, StatusTouchesMetadata, UnconditionalUpdate], ["spec.unschedulable"], Plain }
     PODS { "", "v1", "pods", "pod", "Pod", ["po"], Namespaced, Subdomain,
-        [Generation, GracefulDeletion, ReturnsDeleted, Status, StatusTouchesMetadata,
+        [All, Generation, GracefulDeletion, ReturnsDeleted, Status, StatusTouchesMetadata,
          UnconditionalUpdate],
         ["metadata.namespace", "spec.nodeName", "spec.restartPolicy", "spec.schedulerName",
          "spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP",
          "status.nominatedNodeName"], Pod }
     SERVICES { "", "v1", "services", "service", "Service", ["svc"], Namespaced, Label,
-        [CreateOnUpdate, ReturnsDeleted, Status, UnconditionalUpdate],
+        [All, CreateOnUpdate, ReturnsDeleted, Status, UnconditionalUpdate],
         ["metadata.namespace", "spec.clusterIP", "spec.type"], Service }
     SERVICE_ACCOUNTS { "", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", ["sa"],
         Namespaced, Subdomain, [ReturnsDeleted, UnconditionalUpdate], [], Plain }
@@ -189,9 +191,9 @@ kinds! {
          "regarding.apiVersion", "regarding.resourceVersion", "regarding.fieldPath", "reason",
          "reportingController", "type"], Event }
     DEPLOYMENTS { "apps", "v1", "deployments", "deployment", "Deployment", ["deploy"], Namespaced,
-        Subdomain, [Generation, Status, UnconditionalUpdate], [], Workload }
+        Subdomain, [All, Generation, Status, UnconditionalUpdate], [], Workload }
     REPLICA_SETS { "apps", "v1", "replicasets", "replicaset", "ReplicaSet", ["rs"], Namespaced,
-        Subdomain, [Generation, Status, UnconditionalUpdate], [], Workload }
+        Subdomain, [All, Generation, Status, UnconditionalUpdate], [], Workload }
     LEASES { "coordination.k8s.io", "v1", "leases", "lease", "Lease", [], Namespaced, Subdomain,
         [CreateOnUpdate], [], Lease }
     POD_CERTIFICATE_REQUESTS { "certificates.k8s.io", "v1", "podcertificaterequests",

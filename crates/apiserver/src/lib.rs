@@ -16,6 +16,10 @@
 //! - `request`: method, path and query to a target; `kinds`: the table of what is served.
 //! - `versions`: the certificates API as v1 and v1beta1, from one storage.
 //! - `authorization`, `rbac`, `node`: who may do what; what kubelets may write.
+//! - `schema`: the types of all kinds, from k8s-openapi: for `openapi`, `protobuf`, unknown fields
+//!   and the patches of `strategic` and `verbs::apply`.
+//! - `representation`, `table`: objects whole, as metadata, or as the rows that kubectl prints.
+//! - `discovery`, `reviews`: what is served, and what callers may do.
 //! - `verbs`: get, list, watch, create, update, patch, delete, the same for all kinds.
 //! - `strategy`: defaults and rules per kind, among them all of PodCertificateRequest and
 //!   ClusterTrustBundle, worded as kube-apiserver 1.37 words them.
@@ -24,8 +28,10 @@
 //!
 //! # Where it knowingly differs from kube-apiserver
 //!
-//! - No strategic merge patch and no server-side apply (415), no custom resources, no
-//!   `managedFields`, no tables for kubectl, only JSON and only the plain form of discovery.
+//! - No custom resources and no `managedFields`: server-side apply merges, but keeps no owners, so
+//!   nothing conflicts, and a field left out of a later apply stays. It reads JSON alone.
+//! - Answers are JSON; bodies may also be protobuf, which Go's typed clients send. OpenAPI is served
+//!   as v3 alone, and the columns of tables have no descriptions.
 //! - Without [`Builder::rbac`] everybody may do everything, or what a plugged-in [`Authorizer`]
 //!   lets them. (A refused `sign` is a 422 with a cause of `spec.signerName`, a refused `attest` a
 //!   403: that is upstream's doing.)
@@ -33,13 +39,11 @@
 //!   nothing keeps users from granting more than they have (`bind`, `escalate`); nobody fills in
 //!   aggregated cluster roles; of the default roles there are those for discovery, trust bundles and
 //!   `cluster-admin`; kubelets may create mirror pods that refer to other objects.
-//! - The types of values are checked in the metadata and in PodCertificateRequest; unknown fields
-//!   are dropped from these and from ClusterTrustBundle, without a warning. Pod specs may be changed
-//!   freely.
+//! - The types of values are checked in the metadata and in PodCertificateRequest. Fields given
+//!   twice are not noticed. Pod specs may be changed freely.
 //! - Owner references are kept, but nobody collects orphans, and deletion policies other than
 //!   `Background` have no effect. Deleting a namespace deletes its contents in the same request. A
 //!   new namespace gets its `default` ServiceAccount from the server itself.
-//! - `fieldValidation=Strict` refuses unknown metadata, and unknown fields of ClusterTrustBundle.
 //! - Events of the core group and of `events.k8s.io` are two resources, not two views of one.
 //! - History is counted in changes per resource ([`Builder::history`]), not in minutes.
 
@@ -51,16 +55,23 @@ mod field;
 mod kinds;
 mod node;
 mod object;
+mod openapi;
+mod protobuf;
 mod random;
 mod rbac;
+mod representation;
 mod request;
+mod reviews;
+mod schema;
 mod selectors;
 mod server;
 mod service;
 mod stats;
 mod status;
 mod store;
+mod strategic;
 mod strategy;
+mod table;
 mod user;
 mod verbs;
 mod versions;

@@ -48,6 +48,18 @@ pub(crate) fn authorize(
     })
 }
 
+/// The rules of all roles bound to a user in a namespace, those of the cluster included.
+pub(crate) fn rules(store: &Store, user: &User, namespace: &str) -> Vec<Value> {
+    bindings(store, namespace)
+        .iter()
+        .filter(|binding| {
+            list(&binding.value, "subjects").any(|it| is_subject(it, &binding.key.namespace, user))
+        })
+        .filter_map(|binding| role(store, binding).ok())
+        .flat_map(|role| list(&role.value, "rules").cloned().collect::<Vec<_>>())
+        .collect()
+}
+
 /// Whether a rule (`rbac.authorization.k8s.io/v1` `PolicyRule`) allows what is asked.
 pub(crate) fn allows(rule: &Value, attributes: &Attributes<'_>) -> bool {
     if !names(rule, "verbs").any(|verb| verb == "*" || verb == attributes.verb) {

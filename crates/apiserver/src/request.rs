@@ -19,6 +19,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::field::FieldError;
 use crate::kinds::{self, Feature, Kind};
+use crate::reviews::{REVIEWS, Review};
 use crate::selectors::{FieldSelector, LabelSelector, Selection};
 use crate::status::Failure;
 use crate::versions::Versions;
@@ -107,6 +108,8 @@ pub(crate) enum Route {
     /// A document that is no resource: discovery, version, health.
     Document(Vec<String>),
     Resource(Target),
+    /// A question about the caller.
+    Review(&'static Review),
 }
 
 /// Takes a method and path apart.
@@ -132,6 +135,14 @@ pub(crate) fn route(
             ));
         }
     };
+    if let [plural] = rest
+        && let Some(review) = Review::find(group, version, plural)
+    {
+        return match *method {
+            Method::POST => Ok(Route::Review(review)),
+            _ => Err(Failure::method_not_allowed()),
+        };
+    }
     if !kinds::serves(group, version, versions) {
         return Err(no_such_version(group));
     }
@@ -183,7 +194,9 @@ pub(crate) fn route(
 /// What stands under no served version: of a served group it is a resource that is missing, else
 /// a page.
 pub(crate) fn no_such_version(group: &str) -> Failure {
-    if kinds::KINDS.iter().any(|kind| kind.group == group) {
+    let is_served = kinds::KINDS.iter().any(|kind| kind.group == group)
+        || REVIEWS.iter().any(|review| review.group == group);
+    if is_served {
         Failure::no_such_resource()
     } else {
         Failure::no_such_page()
@@ -209,6 +222,10 @@ pub(crate) struct Query {
     /// For deletions; not read elsewhere, so not checked elsewhere.
     pub(crate) grace_period: Option<String>,
     pub(crate) propagation_policy: Option<String>,
+    /// Who applies; without meaning here, but apply asks for it.
+    pub(crate) field_manager: String,
+    /// What tables carry beside their cells.
+    pub(crate) include_object: String,
     label_selector: String,
     field_selector: String,
 }
@@ -219,6 +236,14 @@ pub(crate) enum DryRun {
     #[default]
     No,
     Yes,
+}
+
+/// What becomes of fields that an object's type does not have. They are dropped in any case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Strict,
+    Warn,
 }
 
 impl Query {
@@ -253,6 +278,8 @@ impl Query {
                     parsed.timeout = (seconds > 0).then(|| Duration::from_secs(seconds));
                 }
                 "gracePeriodSeconds" => parsed.grace_period = Some(value.into_owned()),
+                "fieldManager" => parsed.field_manager = value.into_owned(),
+                "includeObject" => parsed.include_object = value.into_owned(),
                 "propagationPolicy" => parsed.propagation_policy = Some(value.into_owned()),
                 _ => {}
             }
@@ -299,9 +326,13 @@ impl Query {
         refuse_options(options, &errors)
     }
 
-    /// Whether unknown fields are errors.
-    pub(crate) fn is_strict(&self) -> bool {
-        self.field_validation == "Strict"
+    /// What to do about unknown fields.
+    pub(crate) fn field_validation(&self) -> FieldValidation {
+        match self.field_validation.as_str() {
+            "Strict" => FieldValidation::Strict,
+            "Ignore" => FieldValidation::Ignore,
+            _ => FieldValidation::Warn,
+        }
     }
 }
 

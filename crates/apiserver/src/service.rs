@@ -21,6 +21,7 @@ use tower::Service;
 
 use crate::authorization::Asked;
 use crate::discovery;
+use crate::protobuf;
 use crate::request::{Query, Route, route};
 use crate::server::ApiServer;
 use crate::status::Failure;
@@ -69,6 +70,7 @@ impl ApiService {
         body: Bytes,
     ) -> Result<Response<ApiBody>, Failure> {
         let query = Query::parse(uri.query().unwrap_or_default())?;
+        let body = protobuf::to_json(headers, body)?;
         let versions = self.server.certificates();
         let asked = Asked::read(method, uri.path(), uri.query().unwrap_or_default());
         let routed = route(method, uri.path(), &query, versions);
@@ -81,7 +83,12 @@ impl ApiService {
                 if method != Method::GET {
                     return Err(Failure::no_such_page());
                 }
-                return discovery::document(&path, versions);
+                return discovery::document(&path, headers, versions);
+            }
+            Route::Review(review) => {
+                let authorizer = self.server.inner.authorizer.as_ref();
+                let answer = review.answer(&self.user, authorizer, self.server.now(), &body)?;
+                return Ok(json_response(StatusCode::CREATED, answer.to_string()));
             }
             Route::Resource(target) => target,
         };

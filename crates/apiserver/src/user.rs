@@ -107,6 +107,13 @@ pub trait Authorizer: fmt::Debug + Send + Sync {
         let _ = (user, attributes);
         String::new()
     }
+
+    /// All that `user` may do in a namespace, as the `rules` of Roles and ClusterRoles (JSON of
+    /// `rbac.authorization.k8s.io/v1` `PolicyRule`); `None` if this authorizer cannot tell.
+    fn rules(&self, user: &User, namespace: &str) -> Option<Vec<serde_json::Value>> {
+        let _ = (user, namespace);
+        None
+    }
 }
 
 /// Allows everything: the default.
@@ -116,6 +123,10 @@ pub struct AllowAll;
 impl Authorizer for AllowAll {
     fn authorize(&self, _user: &User, _attributes: &Attributes<'_>) -> Permission {
         Permission::Allowed
+    }
+
+    fn rules(&self, _user: &User, _namespace: &str) -> Option<Vec<serde_json::Value>> {
+        Some(everything())
     }
 }
 
@@ -145,4 +156,12 @@ pub(crate) fn may_use_signer(
     }
     let domain = signer.split('/').next().unwrap_or_default();
     ask(&format!("{domain}/*"))
+}
+
+/// The rules of whoever may do everything.
+pub(crate) fn everything() -> Vec<serde_json::Value> {
+    vec![
+        serde_json::json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}),
+        serde_json::json!({"verbs": ["*"], "nonResourceURLs": ["*"]}),
+    ]
 }

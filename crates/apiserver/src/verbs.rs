@@ -4,22 +4,27 @@
 //! it in, starting over when someone else was faster. So no lock is held while certificates are
 //! parsed, and two writers never both win.
 
+mod apply;
 mod delete;
 mod list;
 mod patch;
 mod write;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, Response, StatusCode};
+use http::header::{CONTENT_TYPE, WARNING};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
 use crate::kinds::KINDS;
 use crate::node::restriction::{self, Operation};
 use crate::object::{metadata_mut, normalize};
-use crate::request::{Query, Target, Verb};
+use crate::protobuf;
+use crate::representation::{MEDIA_TYPES, Representation};
+use crate::request::{FieldValidation, Query, Target, Verb};
+use crate::schema::schemas;
 use crate::server::{Admission, ApiServer};
 use crate::service::{ApiBody, json_response};
 use crate::status::Failure;
@@ -27,7 +32,6 @@ use crate::store::{Key, Stored};
 use crate::strategy;
 use crate::user::User;
 use crate::versions;
-use crate::watch::{Representation, append_metadata};
 
 impl ApiServer {
     /// Serves a request that faults and authorizer let through.
@@ -39,12 +43,27 @@ impl ApiServer {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<Response<ApiBody>, Failure> {
-        let accept = representation(headers)?;
+        let unknown = Unknown::default();
+        let mut response = self.carry_out(user, target, query, headers, body, &unknown)?;
+        unknown.tell(&mut response);
+        Ok(response)
+    }
+
+    fn carry_out(
+        &self,
+        user: &User,
+        target: &Target,
+        query: &Query,
+        headers: &HeaderMap,
+        body: &Bytes,
+        unknown: &Unknown,
+    ) -> Result<Response<ApiBody>, Failure> {
+        let accept = Representation::negotiate(headers, query)?;
         match target.verb {
             Verb::Get => {
                 self.check_reached(query.revision(target)?)?;
                 let object = self.existing(target)?;
-                Ok(object_response(target, StatusCode::OK, &object, accept))
+                Ok(self.answer(target, StatusCode::OK, &object, accept))
             }
             Verb::List => self.list(target, query, accept),
             Verb::Watch => self.watch(user, target, query, accept),
@@ -53,23 +72,24 @@ impl ApiServer {
                     user,
                     target,
                     query,
-                    parse_body(target, query, headers, body)?,
+                    parse_body(target, query, headers, body, unknown)?,
                 )?;
-                Ok(object_response(
-                    target,
-                    StatusCode::CREATED,
-                    &object,
-                    accept,
-                ))
+                Ok(self.answer(target, StatusCode::CREATED, &object, accept))
             }
             Verb::Update => {
-                let object = parse_body(target, query, headers, body)?;
+                let object = parse_body(target, query, headers, body, unknown)?;
                 let (status, object) = self.replace(user, target, query, &object)?;
-                Ok(object_response(target, status, &object, accept))
+                Ok(self.answer(target, status, &object, accept))
             }
             Verb::Patch => {
-                let object = self.patch(user, target, query, headers, body)?;
-                Ok(object_response(target, StatusCode::OK, &object, accept))
+                let (status, object) = match media_type(headers) {
+                    APPLY_PATCH => self.apply(user, target, query, body, unknown)?,
+                    media_type => {
+                        let object = self.patch(user, target, query, media_type, body, unknown)?;
+                        (StatusCode::OK, object)
+                    }
+                };
+                Ok(self.answer(target, status, &object, accept))
             }
             Verb::Delete => {
                 self.restrict(user, target, Operation::Delete)?;
@@ -139,9 +159,10 @@ fn parse_body(
     query: &Query,
     headers: &HeaderMap,
     body: &Bytes,
+    unknown: &Unknown,
 ) -> Result<Value, Failure> {
     let media_type = media_type(headers);
-    if !matches!(media_type, "" | "application/json") {
+    if !matches!(media_type, "" | "application/json" | protobuf::MEDIA_TYPE) {
         return Err(Failure::unsupported_media_type(MEDIA_TYPES));
     }
     let unrecognized = |why: &str| {
@@ -150,7 +171,7 @@ fn parse_body(
             target.kind.kind
         ))
     };
-    let mut object: Value =
+    let object: Value =
         serde_json::from_slice(body).map_err(|error| unrecognized(&error.to_string()))?;
     let what = match &object {
         Value::Object(_) => "",
@@ -164,6 +185,22 @@ fn parse_body(
             "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
         )));
     }
+    typed(target, query, object, unknown)
+}
+
+/// The object as its type has it, if it is one of the target's kind.
+fn typed(
+    target: &Target,
+    query: &Query,
+    mut object: Value,
+    unknown: &Unknown,
+) -> Result<Value, Failure> {
+    let unreadable = |kind: &str, version: &str, why: &str| {
+        Failure::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: {why}",
+            target.kind.kind
+        ))
+    };
     match check_type(target, &object) {
         Ok(()) => {}
         Err(Misfit::OtherVersion(given)) => {
@@ -173,18 +210,52 @@ fn parse_body(
             )));
         }
         Err(Misfit::Unreadable { kind, version, why }) => {
-            return Err(Failure::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {}: {why}",
-                target.kind.kind
-            )));
+            return Err(unreadable(&kind, &version, &why));
         }
     }
-    if query.is_strict() {
-        strategy::refuse_unknown(target.kind, &object)?;
-    }
-    versions::known(target.kind, &mut object);
+    let wanted = target.kind;
+    unknown
+        .drop_from(target, query, &mut object)
+        .map_err(|why| unreadable(wanted.kind, wanted.version, &why))?;
+    versions::known(wanted, &mut object);
     normalize(&mut object);
     Ok(object)
+}
+
+/// The warnings of a request: fields that its object's type does not have.
+#[derive(Debug, Default)]
+struct Unknown(RefCell<Vec<String>>);
+
+impl Unknown {
+    /// Drops unknown fields from an object; an error where that is to be one.
+    fn drop_from(&self, target: &Target, query: &Query, object: &mut Value) -> Result<(), String> {
+        let found: Vec<String> = schemas()
+            .prune(target.kind, object)
+            .iter()
+            .map(|path| format!("unknown field {path:?}"))
+            .collect();
+        if found.is_empty() {
+            return Ok(());
+        }
+        match query.field_validation() {
+            FieldValidation::Ignore => {}
+            FieldValidation::Strict => {
+                return Err(format!("strict decoding error: {}", found.join(", ")));
+            }
+            FieldValidation::Warn => *self.0.borrow_mut() = found,
+        }
+        Ok(())
+    }
+
+    /// Tells what was found, one `Warning` header each (RFC 7234, code 299).
+    fn tell(self, response: &mut Response<ApiBody>) {
+        for warning in self.0.into_inner() {
+            let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+            if let Ok(value) = HeaderValue::try_from(format!("299 - \"{text}\"")) {
+                response.headers_mut().append(WARNING, value);
+            }
+        }
+    }
 }
 
 /// How JSON fails to be an object of the wanted kind.
@@ -251,60 +322,17 @@ fn media_type(headers: &HeaderMap) -> &str {
         .map_or("", str::trim)
 }
 
-/// How the client wants objects. JSON is all there is; `as=PartialObjectMetadata` (and its list)
-/// reduces them to their metadata.
-fn representation(headers: &HeaderMap) -> Result<Representation, Failure> {
-    let Some(accept) = headers.get(ACCEPT).and_then(|value| value.to_str().ok()) else {
-        return Ok(Representation::Whole);
-    };
-    for alternative in accept.split(',') {
-        let mut parameters = alternative.split(';').map(str::trim);
-        let media_type = parameters.next().unwrap_or_default();
-        if !matches!(
-            media_type,
-            "application/json" | "*/*" | "application/*" | ""
-        ) {
-            continue;
-        }
-        let parameters: Vec<&str> = parameters.collect();
-        let named = |name: &str| {
-            parameters
-                .iter()
-                .find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
-        };
-        match named("as") {
-            None => return Ok(Representation::Whole),
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList")
-                if named("g") == Some("meta.k8s.io") && named("v") == Some("v1") =>
-            {
-                return Ok(Representation::MetadataOnly);
-            }
-            // Tables and what else there is: maybe the next alternative is plainer.
-            Some(_) => {}
-        }
-    }
-    Err(Failure::not_acceptable(MEDIA_TYPES))
-}
-
-fn object_response(
-    target: &Target,
-    status: StatusCode,
-    object: &Stored,
-    representation: Representation,
-) -> Response<ApiBody> {
-    match representation {
-        Representation::Whole => json_response(status, object.bytes(target.kind)),
-        Representation::MetadataOnly => {
-            let mut bytes = Vec::new();
-            append_metadata(&object.value, &mut bytes);
-            json_response(status, bytes)
-        }
+impl ApiServer {
+    /// An object as the answer.
+    fn answer(
+        &self,
+        target: &Target,
+        status: StatusCode,
+        object: &Stored,
+        accept: Representation,
+    ) -> Response<ApiBody> {
+        json_response(status, accept.bytes(target.kind, object, self.now()))
     }
 }
 
-/// What the real server reads and writes; this one only the first.
-const MEDIA_TYPES: &[&str] = &[
-    "application/json",
-    "application/yaml",
-    "application/vnd.kubernetes.protobuf",
-];
+const APPLY_PATCH: &str = "application/apply-patch+yaml";

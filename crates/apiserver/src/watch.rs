@@ -21,16 +21,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::kinds::Kind;
 use crate::object::metadata_mut;
+use crate::representation::Representation;
 use crate::selectors::Selection;
+use crate::server::ServerClock;
 use crate::status::Failure;
-use crate::store::{Change, ChangeKind, Filter, Store, Stored, append_object};
-
-/// How objects are written: whole, or their metadata alone.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Representation {
-    MetadataOnly,
-    Whole,
-}
+use crate::store::{Change, ChangeKind, Filter, Store, Stored};
+use crate::table::Headers;
 
 /// Everything a watch needs to run.
 pub(crate) struct Watch {
@@ -38,6 +34,8 @@ pub(crate) struct Watch {
     pub(crate) kind: &'static Kind,
     pub(crate) selection: Selection,
     pub(crate) representation: Representation,
+    /// For the ages in tables.
+    pub(crate) clock: ServerClock,
     /// Changes up to here are known to the client.
     pub(crate) cursor: u64,
     pub(crate) queue: VecDeque<Bytes>,
@@ -143,7 +141,7 @@ impl Watch {
 
     /// The change as this watch sees it: an object that begins or ceases to match its selectors is
     /// added or deleted.
-    fn seen_as(&self, change: &Change) -> Option<Bytes> {
+    fn seen_as(&mut self, change: &Change) -> Option<Bytes> {
         let selection = &self.selection;
         if !selection.namespace.is_empty() && change.object.key.namespace != selection.namespace {
             return None;
@@ -174,37 +172,28 @@ impl Watch {
                 change.revision().to_string().into(),
             );
             let mut object = Vec::new();
-            match self.representation {
-                Representation::MetadataOnly => append_metadata(&value, &mut object),
-                Representation::Whole => {
-                    append_object(self.kind, &value, &mut object);
-                }
-            }
+            let now = (self.clock)();
+            self.representation
+                .append(self.kind, &value, now, &mut object);
+            self.headers_sent();
             return Some(event_line(seen, &object));
         }
         Some(self.line(seen, &change.object))
     }
 
-    fn line(&self, seen: ChangeKind, object: &Stored) -> Bytes {
-        match self.representation {
-            Representation::Whole => event_line(seen, &object.bytes(self.kind)),
-            Representation::MetadataOnly => {
-                let mut bytes = Vec::new();
-                append_metadata(&object.value, &mut bytes);
-                event_line(seen, &bytes)
-            }
+    fn line(&mut self, seen: ChangeKind, object: &Stored) -> Bytes {
+        let now = (self.clock)();
+        let line = event_line(seen, &self.representation.bytes(self.kind, object, now));
+        self.headers_sent();
+        line
+    }
+
+    /// Only the first table of a watch names the columns.
+    fn headers_sent(&mut self) {
+        if let Representation::Table(options) = &mut self.representation {
+            options.headers = Headers::Left;
         }
     }
-}
-
-/// Appends the object's metadata as a `PartialObjectMetadata`.
-pub(crate) fn append_metadata(value: &serde_json::Value, out: &mut Vec<u8>) {
-    let partial = json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": value.get("metadata"),
-    });
-    out.extend_from_slice(partial.to_string().as_bytes());
 }
 
 async fn until(instant: Option<Instant>) {

@@ -264,9 +264,9 @@ async fn discovery_lists_what_is_served() {
     assert_eq!(
         names,
         [
+            "clustertrustbundles",
             "podcertificaterequests",
             "podcertificaterequests/status",
-            "clustertrustbundles"
         ]
     );
     let discovery = kube::Discovery::new(client)

@@ -18,6 +18,8 @@ pub(crate) fn default(rules: Rules, object: &mut Value) {
             set_default(spec, "type", "ClusterIP");
             set_default(spec, "sessionAffinity", "None");
             if spec.get("type").and_then(Value::as_str) != Some("ExternalName") {
+                set_default(spec, "ipFamilies", json!(["IPv4"]));
+                set_default(spec, "ipFamilyPolicy", "SingleStack");
                 set_default(spec, "internalTrafficPolicy", "Cluster");
             }
             if let Some(address) = spec.get("clusterIP").cloned() {

@@ -15,11 +15,11 @@ mod core;
 mod event;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::field::FieldError;
 use crate::kinds::{Feature, Kind, Rules};
-use crate::object::{METADATA, as_map_mut, at, copy_key, metadata_mut};
+use crate::object::{as_map_mut, at, copy_key, metadata_mut};
 use crate::request::Part;
 use crate::status::Failure;
 use crate::user::{Authorizer, User};
@@ -193,47 +193,6 @@ pub(crate) fn check_update(
         trust_bundle::check_attest(kind, object, Some(old), context)?;
     }
     Ok(())
-}
-
-/// Refuses fields that the type does not have, where a client asks for that: those of the metadata,
-/// and all of a ClusterTrustBundle.
-pub(crate) fn refuse_unknown(kind: &Kind, object: &Value) -> Result<(), Failure> {
-    let mut unknown = Vec::new();
-    let mut look = |path: &str, known: &[&str]| {
-        let place = match path {
-            "" => Some(object),
-            path => object.get(path),
-        };
-        for field in place
-            .and_then(Value::as_object)
-            .into_iter()
-            .flat_map(Map::keys)
-        {
-            if !known.contains(&field.as_str()) {
-                let dot = if path.is_empty() { "" } else { "." };
-                unknown.push(format!("unknown field \"{path}{dot}{field}\""));
-            }
-        }
-    };
-    // The last two are known too, and dropped.
-    look(
-        "metadata",
-        &[METADATA, &["managedFields", "selfLink"]].concat(),
-    );
-    if kind.rules == Rules::ClusterTrustBundle {
-        look("spec", &["signerName", "trustBundle"]);
-        look("", &["apiVersion", "kind", "metadata", "spec"]);
-    }
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::bad_request(format!(
-        "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
-        kind.kind,
-        kind.version,
-        kind.kind,
-        unknown.join(", ")
-    )))
 }
 
 fn refuse(kind: &Kind, object: &Value, errors: &[FieldError]) -> Result<(), Failure> {

@@ -17,6 +17,7 @@ use super::write::is_finished;
 use crate::field::FieldError;
 use crate::kinds::{self, Feature, KINDS, Kind};
 use crate::object::{at, map_mut, metadata_mut, text};
+use crate::representation::Representation;
 use crate::request::{DryRun, Query, Target, dry_run_errors, number, refuse_options};
 use crate::selectors::Selection;
 use crate::server::ApiServer;
@@ -25,7 +26,6 @@ use crate::status::{self, Failure};
 use crate::store::{Compacted, Expect, Key, Stale, Stored};
 use crate::verbs::rfc3339;
 use crate::versions;
-use crate::watch::Representation;
 
 /// `DeleteOptions`, as far as they matter here.
 #[derive(Clone, Debug, Default)]
@@ -64,12 +64,9 @@ impl ApiServer {
                 let status = status::deleted(kind, &target.name, uid);
                 Ok(json_response(StatusCode::OK, status.to_string()))
             }
-            Outcome::Pending(object) | Outcome::Removed(object) => Ok(super::object_response(
-                target,
-                StatusCode::OK,
-                &object,
-                representation,
-            )),
+            Outcome::Pending(object) | Outcome::Removed(object) => {
+                Ok(self.answer(target, StatusCode::OK, &object, representation))
+            }
         }
     }
 

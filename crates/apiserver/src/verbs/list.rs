@@ -10,14 +10,17 @@ use tokio::time::Instant;
 
 use crate::field::FieldError;
 use crate::kinds::{self, Kind};
+use crate::representation::{Representation, append_metadata};
 use crate::request::{Query, Target, refuse_options};
 use crate::selectors::Selection;
 use crate::server::ApiServer;
 use crate::service::{ApiBody, json_response, respond_with};
 use crate::status::Failure;
 use crate::store::{Compacted, Key, Page};
+use crate::table::table;
 use crate::user::User;
-use crate::watch::{Representation, Watch, append_metadata};
+use crate::versions;
+use crate::watch::Watch;
 
 impl ApiServer {
     pub(super) fn list(
@@ -65,6 +68,15 @@ impl ApiServer {
                 None => Failure::expired(LIST_EXPIRED),
             })?;
         let metadata = page_metadata(&page, &selection);
+        if let Representation::Table(options) = representation {
+            let objects: Vec<Value> = page
+                .objects
+                .iter()
+                .map(|object| versions::view(target.kind, &object.value))
+                .collect();
+            let table = table(target.kind, objects.iter(), metadata, options, self.now());
+            return Ok(json_response(StatusCode::OK, table.to_string()));
+        }
         Ok(json_response(
             StatusCode::OK,
             list_bytes(target, &page, &metadata, representation),
@@ -97,6 +109,7 @@ impl ApiServer {
             kind,
             selection,
             representation,
+            clock: inner.clock.clone(),
             cursor: 0,
             queue: VecDeque::new(),
             bookmarks: query.bookmarks.then_some(inner.bookmark_interval),
@@ -179,13 +192,13 @@ fn list_bytes(
     representation: Representation,
 ) -> Vec<u8> {
     let (kind, api_version) = match representation {
-        Representation::Whole => (
-            format!("{}List", target.kind.kind),
-            target.kind.api_version(),
-        ),
         Representation::MetadataOnly => (
             "PartialObjectMetadataList".to_owned(),
             "meta.k8s.io/v1".to_owned(),
+        ),
+        _ => (
+            format!("{}List", target.kind.kind),
+            target.kind.api_version(),
         ),
     };
     let items: usize = page.objects.iter().map(|object| object.size()).sum();
@@ -199,8 +212,8 @@ fn list_bytes(
             bytes.push(b',');
         }
         match representation {
-            Representation::Whole => object.append_item(target.kind, &mut bytes),
             Representation::MetadataOnly => append_metadata(&object.value, &mut bytes),
+            _ => object.append_item(target.kind, &mut bytes),
         }
     }
     bytes.extend_from_slice(b"]}");

@@ -1,21 +1,23 @@
-//! PATCH: JSON patch (RFC 6902) and merge patch (RFC 7386).
+//! PATCH: JSON patch (RFC 6902), merge patch (RFC 7386) and strategic merge patch.
 //!
-//! Strategic merge and server-side apply are refused with 415: they need the schema of each kind.
+//! Server-side apply comes by the same method, but is another thing: [`super::apply`].
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use json_patch::PatchOperation;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::Misfit;
+use super::{Misfit, Unknown};
 use crate::field::FieldError;
+use crate::kinds::Kind;
 use crate::object::normalize;
 use crate::request::{Query, Target, refuse_options};
+use crate::schema::{schemas, type_name};
 use crate::server::ApiServer;
 use crate::status::Failure;
 use crate::store::Stored;
+use crate::strategic;
 use crate::user::User;
 use crate::versions;
 
@@ -25,10 +27,11 @@ impl ApiServer {
         user: &User,
         target: &Target,
         query: &Query,
-        headers: &HeaderMap,
+        media_type: &str,
         body: &Bytes,
+        unknown: &Unknown,
     ) -> Result<Arc<Stored>, Failure> {
-        let patch = Patch::parse(super::media_type(headers), body)?;
+        let patch = Patch::parse(media_type, body)?;
         query.check_write("PatchOptions")?;
         if query.force.is_some() {
             let why = "may not be specified for non-apply patch";
@@ -36,9 +39,12 @@ impl ApiServer {
         }
         self.update(user, target, query, |old| {
             let mut object = versions::view(target.kind, &old.value);
-            patch.apply(&mut object)?;
+            patch.apply(target.kind, &mut object)?;
             super::check_type(target, &object)
                 .map_err(|misfit| unreadable(target, &object, misfit))?;
+            unknown
+                .drop_from(target, query, &mut object)
+                .map_err(|why| strictly(target, &object, why))?;
             versions::known(target.kind, &mut object);
             normalize(&mut object);
             check_identity(target, &object)?;
@@ -50,6 +56,7 @@ impl ApiServer {
 enum Patch {
     Json(json_patch::Patch),
     Merge(Value),
+    Strategic(Map<String, Value>),
 }
 
 impl Patch {
@@ -83,11 +90,20 @@ impl Patch {
                 }
                 Ok(Self::Merge(patch))
             }
+            STRATEGIC_MERGE_PATCH => {
+                let patch: Value = serde_json::from_slice(body).map_err(malformed)?;
+                match patch {
+                    Value::Object(patch) => Ok(Self::Strategic(patch)),
+                    _ => Err(Failure::bad_request(
+                        "error decoding patch: a strategic merge patch must be a JSON object",
+                    )),
+                }
+            }
             _ => Err(Failure::unroutable_media_type()),
         }
     }
 
-    fn apply(&self, object: &mut Value) -> Result<(), Failure> {
+    fn apply(&self, kind: &Kind, object: &mut Value) -> Result<(), Failure> {
         match self {
             Self::Json(patch) => {
                 let mut copied = 0;
@@ -103,6 +119,7 @@ impl Patch {
                 json_patch::merge(object, patch);
                 Ok(())
             }
+            Self::Strategic(patch) => strategic::merge(schemas(), &type_name(kind), object, patch),
         }
     }
 }
@@ -182,8 +199,18 @@ fn unreadable(target: &Target, object: &Value, misfit: Misfit) -> Failure {
     }))
 }
 
+/// The same of fields that nobody knows.
+fn strictly(target: &Target, object: &Value, why: String) -> Failure {
+    let misfit = Misfit::Unreadable {
+        kind: String::new(),
+        version: String::new(),
+        why,
+    };
+    unreadable(target, object, misfit)
+}
+
 /// A patch cannot move an object.
-fn check_identity(target: &Target, object: &Value) -> Result<(), Failure> {
+pub(super) fn check_identity(target: &Target, object: &Value) -> Result<(), Failure> {
     let name = crate::object::text(object, &["metadata", "name"]);
     if name != target.name {
         return Err(Failure::bad_request(format!(
@@ -196,6 +223,7 @@ fn check_identity(target: &Target, object: &Value) -> Result<(), Failure> {
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
+const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
 const OPERATIONS_LIMIT: usize = 10_000;
 /// Upstream's `jsonpatch.AccumulatedCopySizeLimit`.
 const COPY_LIMIT: usize = 3 * 1024 * 1024;
@@ -209,7 +237,8 @@ mod tests {
     use super::*;
 
     fn apply(operations: &Value, object: &mut Value) -> Result<(), Failure> {
-        Patch::parse(JSON_PATCH, operations.to_string().as_bytes())?.apply(object)
+        let kind = &crate::kinds::KINDS[crate::kinds::CONFIG_MAPS];
+        Patch::parse(JSON_PATCH, operations.to_string().as_bytes())?.apply(kind, object)
     }
 
     #[test]

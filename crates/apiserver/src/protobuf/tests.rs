@@ -1,0 +1,124 @@
+use serde_json::json;
+
+use super::*;
+
+/// A field with bytes.
+fn bytes(field: u8, value: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(value.len()).expect("short");
+    [tag(field, 2), vec![length], value.to_vec()].concat()
+}
+
+fn number(field: u8, value: u8) -> Vec<u8> {
+    [tag(field, 0), vec![value]].concat()
+}
+
+fn tag(field: u8, wire: u8) -> Vec<u8> {
+    match field {
+        ..16 => vec![field << 3 | wire],
+        _ => vec![field << 3 | wire | 0x80, field >> 4],
+    }
+}
+
+fn message(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let meta = [bytes(1, api_version.as_bytes()), bytes(2, kind.as_bytes())].concat();
+    [b"k8s\0".to_vec(), bytes(1, &meta), bytes(2, raw)].concat()
+}
+
+#[test]
+fn an_object_is_what_its_json_would_be() {
+    let metadata = [
+        bytes(1, b"web"),
+        // Go sends what nobody set.
+        bytes(2, b""),
+        number(7, 0),
+        bytes(8, b""),
+        bytes(11, &[bytes(1, b"app"), bytes(2, b"web")].concat()),
+    ]
+    .concat();
+    let limit = [bytes(1, b"cpu"), bytes(2, &bytes(1, b"100m"))].concat();
+    let port = [number(1, 1), bytes(3, b"https")].concat();
+    let action = [bytes(1, b"/ok"), bytes(2, &port)].concat();
+    let container = [
+        bytes(1, b"main"),
+        bytes(4, b""),
+        bytes(8, &bytes(1, &limit)),
+        bytes(10, &bytes(1, &bytes(2, &action))),
+        number(16, 0),
+        number(18, 1),
+    ]
+    .concat();
+    let source = bytes(19, &bytes(1, &bytes(1, b"settings")));
+    let volume = [bytes(1, b"v"), bytes(2, &source)].concat();
+    let spec = [bytes(1, &volume), bytes(2, &container)].concat();
+    let template = bytes(2, &spec);
+    let deployment = [
+        bytes(1, &metadata),
+        bytes(
+            2,
+            &[
+                number(1, 0),
+                bytes(3, &template),
+                number(5, 0),
+                number(7, 0),
+            ]
+            .concat(),
+        ),
+    ]
+    .concat();
+    let decoded = decode(&message("apps/v1", "Deployment", &deployment)).expect("an object");
+    assert_eq!(
+        decoded,
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "web", "labels": {"app": "web"}},
+            "spec": {
+                "replicas": 0,
+                "template": {"spec": {
+                    "containers": [{
+                        "name": "main",
+                        "args": [""],
+                        "resources": {"limits": {"cpu": "100m"}},
+                        "livenessProbe": {"httpGet": {"path": "/ok", "port": "https"}},
+                        "tty": true,
+                    }],
+                    "volumes": [{"name": "v", "configMap": {"name": "settings"}}],
+                }},
+            },
+        })
+    );
+}
+
+#[test]
+fn bytes_dates_and_switches_keep_their_meaning() {
+    let data = [bytes(1, b"key"), bytes(2, &[0xff, 0])].concat();
+    let date = [0x08, 0x80, 0xc8, 0xe1, 0xc8, 0x06];
+    let metadata = [bytes(1, b"s"), bytes(9, &date)].concat();
+    let secret = [bytes(1, &metadata), bytes(2, &data), number(5, 0)].concat();
+    let decoded = decode(&message("v1", "Secret", &secret)).expect("an object");
+    assert_eq!(decoded["data"], json!({"key": "/wA="}));
+    assert_eq!(decoded["immutable"], json!(false));
+    assert_eq!(
+        decoded["metadata"]["deletionTimestamp"],
+        json!("2025-11-15T11:29:04Z")
+    );
+    let options = [number(1, 0), bytes(2, &bytes(1, b"u"))].concat();
+    let decoded = decode(&message("apps/v1", "DeleteOptions", &options)).expect("options");
+    assert_eq!(decoded["gracePeriodSeconds"], 0);
+    assert_eq!(decoded["preconditions"]["uid"], "u");
+}
+
+#[test]
+fn what_is_no_object_is_told() {
+    for body in [
+        b"{}".to_vec(),
+        b"k8s\0\x0a\xff".to_vec(),
+        message("v1", "Nothing", b""),
+        message("v1", "ConfigMap", &[0x0a, 0x05, 1]),
+        message("v1", "ConfigMap", &[0x08, 0x01]),
+        message("v1", "ConfigMap", &bytes(1, &bytes(1, &[0xff]))),
+        [b"k8s\0".to_vec(), vec![0x80; 11]].concat(),
+    ] {
+        decode(&body).expect_err("no object");
+    }
+}

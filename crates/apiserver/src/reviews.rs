@@ -1,0 +1,238 @@
+//! Questions about oneself: SelfSubjectAccessReview, SelfSubjectRulesReview, SelfSubjectReview.
+//!
+//! They are resources that are only created and never kept: the answer is the object with its
+//! status. `kubectl auth can-i` and `kubectl auth whoami` ask them. What they say is what the
+//! server's [`Authorizer`] says to a request of that kind.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::field::FieldError;
+use crate::object::{list, text};
+use crate::status::Failure;
+use crate::user::{Attributes, Authorizer, Permission, User};
+use crate::verbs::rfc3339;
+
+/// One of the questions.
+#[derive(Debug)]
+pub(crate) struct Review {
+    pub(crate) group: &'static str,
+    pub(crate) plural: &'static str,
+    pub(crate) singular: &'static str,
+    pub(crate) kind: &'static str,
+    question: Question,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Access,
+    Rules,
+    User,
+}
+
+/// All of them. Each is served as `v1`.
+pub(crate) static REVIEWS: &[Review] = &[
+    Review {
+        group: "authentication.k8s.io",
+        plural: "selfsubjectreviews",
+        singular: "selfsubjectreview",
+        kind: "SelfSubjectReview",
+        question: Question::User,
+    },
+    Review {
+        group: "authorization.k8s.io",
+        plural: "selfsubjectaccessreviews",
+        singular: "selfsubjectaccessreview",
+        kind: "SelfSubjectAccessReview",
+        question: Question::Access,
+    },
+    Review {
+        group: "authorization.k8s.io",
+        plural: "selfsubjectrulesreviews",
+        singular: "selfsubjectrulesreview",
+        kind: "SelfSubjectRulesReview",
+        question: Question::Rules,
+    },
+];
+
+impl Review {
+    /// The review served under this name, if any.
+    pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Self> {
+        REVIEWS
+            .iter()
+            .find(|it| it.group == group && version == VERSION && it.plural == plural)
+    }
+
+    pub(crate) fn api_version(&self) -> String {
+        format!("{}/{VERSION}", self.group)
+    }
+
+    /// The question in `body`, answered for `user`.
+    pub(crate) fn answer(
+        &self,
+        user: &User,
+        authorizer: &dyn Authorizer,
+        now: Timestamp,
+        body: &Bytes,
+    ) -> Result<Value, Failure> {
+        let mut review = self.parse(body)?;
+        let status = match self.question {
+            Question::Access => self.access(&review, user, authorizer)?,
+            Question::Rules => {
+                let namespace = text(&review, &["spec", "namespace"]);
+                if namespace.is_empty() {
+                    return Err(Failure::bad_request("no namespace on request"));
+                }
+                rules(user, authorizer, namespace)
+            }
+            Question::User => json!({"userInfo": user_info(user)}),
+        };
+        if let Some(map) = review.as_object_mut() {
+            map.insert("kind".into(), self.kind.into());
+            map.insert("apiVersion".into(), self.api_version().into());
+            map.insert("status".into(), status);
+            match self.question {
+                Question::User => {
+                    let metadata = json!({"creationTimestamp": rfc3339(now)});
+                    map.insert("metadata".into(), metadata);
+                }
+                Question::Rules => {
+                    // The answer does not repeat the question.
+                    map.insert("metadata".into(), json!({}));
+                    map.insert("spec".into(), json!({}));
+                }
+                Question::Access => {
+                    map.entry("metadata").or_insert_with(|| json!({}));
+                }
+            }
+        }
+        Ok(review)
+    }
+
+    fn parse(&self, body: &Bytes) -> Result<Value, Failure> {
+        let unreadable = |why: String| {
+            Failure::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why}",
+                self.kind
+            ))
+        };
+        let review: Value =
+            serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
+        if !review.is_object() {
+            return Err(unreadable("a review is an object".into()));
+        }
+        let (kind, version) = (text(&review, &["kind"]), text(&review, &["apiVersion"]));
+        if !matches!(kind, "") && kind != self.kind
+            || !matches!(version, "") && version != self.api_version()
+        {
+            return Err(Failure::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {}",
+                self.kind
+            )));
+        }
+        Ok(review)
+    }
+
+    fn access(
+        &self,
+        review: &Value,
+        user: &User,
+        authorizer: &dyn Authorizer,
+    ) -> Result<Value, Failure> {
+        let part = |field: &str| review.pointer(&format!("/spec/{field}"));
+        let (resource, path) = match (part("resourceAttributes"), part("nonResourceAttributes")) {
+            (Some(resource), None) => (resource, &Value::Null),
+            (None, Some(path)) => (&Value::Null, path),
+            (_, path) => {
+                let why =
+                    "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+                let error = FieldError::invalid_raw("spec", path.unwrap_or(&Value::Null), why);
+                return Err(Failure::invalid_as(self.group, self.kind, "", &[error]));
+            }
+        };
+        let selector = resource.get("fieldSelector").unwrap_or(&Value::Null);
+        let fields: Vec<(String, String)> = list(selector, "requirements")
+            .filter(|requirement| text(requirement, &["operator"]) == "In")
+            .filter_map(|requirement| {
+                let mut values = list(requirement, "values");
+                match (values.next().and_then(Value::as_str), values.next()) {
+                    (Some(value), None) => {
+                        Some((text(requirement, &["key"]).to_owned(), value.to_owned()))
+                    }
+                    _ => None,
+                }
+            })
+            .collect();
+        let attributes = Attributes {
+            verb: match text(resource, &["verb"]) {
+                "" => text(path, &["verb"]),
+                verb => verb,
+            },
+            group: text(resource, &["group"]),
+            resource: text(resource, &["resource"]),
+            subresource: text(resource, &["subresource"]),
+            namespace: text(resource, &["namespace"]),
+            name: text(resource, &["name"]),
+            path: text(path, &["path"]),
+            fields: &fields,
+        };
+        let mut status = Map::new();
+        let permission = authorizer.authorize(user, &attributes);
+        status.insert("allowed".into(), (permission == Permission::Allowed).into());
+        if permission == Permission::Denied {
+            let reason = authorizer.reason(user, &attributes);
+            if !reason.is_empty() {
+                status.insert("evaluationError".into(), reason.into());
+            }
+        }
+        Ok(status.into())
+    }
+}
+
+fn rules(user: &User, authorizer: &dyn Authorizer, namespace: &str) -> Value {
+    let (mut resources, mut paths) = (Vec::new(), Vec::new());
+    let found = authorizer.rules(user, namespace);
+    for rule in found.iter().flatten() {
+        let words =
+            |field: &str| -> Vec<&str> { list(rule, field).filter_map(Value::as_str).collect() };
+        if rule.get("nonResourceURLs").is_some() {
+            paths.push(json!({
+                "verbs": words("verbs"),
+                "nonResourceURLs": words("nonResourceURLs"),
+            }));
+        } else {
+            let mut shown = json!({
+                "verbs": words("verbs"),
+                "apiGroups": words("apiGroups"),
+                "resources": words("resources"),
+            });
+            let names = words("resourceNames");
+            if let (false, Some(map)) = (names.is_empty(), shown.as_object_mut()) {
+                map.insert("resourceNames".into(), json!(names));
+            }
+            resources.push(shown);
+        }
+    }
+    json!({
+        "resourceRules": resources,
+        "nonResourceRules": paths,
+        "incomplete": found.is_none(),
+    })
+}
+
+fn user_info(user: &User) -> Value {
+    let mut info = json!({"username": user.name, "groups": user.groups});
+    if let Some(map) = info.as_object_mut() {
+        if let Some(uid) = &user.uid {
+            map.insert("uid".into(), uid.clone().into());
+        }
+        if !user.extra.is_empty() {
+            map.insert("extra".into(), json!(user.extra));
+        }
+    }
+    info
+}
+
+/// The version under which reviews are served.
+pub(crate) const VERSION: &str = "v1";
