@@ -30,6 +30,7 @@ mod faults;
 mod figures;
 mod forged;
 mod harness;
+mod kubectl;
 mod matrix;
 mod null_signer;
 mod real;
@@ -55,6 +56,12 @@ enum Command {
     /// Run the behaviour cases against a server that is already there
     #[command(override_usage = "cargo run -p podcert-e2e -- cases [OPTIONS] [FILTER]")]
     Cases(CasesArgs),
+    /// Run the transcripts of kubectl against podcert's own server, or another
+    #[command(
+        override_usage = "cargo run -p podcert-e2e -- kubectl [--kubeconfig <FILE>] [--record] \
+                          [FILTER]"
+    )]
+    Kubectl(kubectl::Args),
     /// Start, end and show real control planes on this machine
     #[command(subcommand, after_help = cluster::command::AFTER_HELP)]
     Cluster(cluster::command::Command),
@@ -115,6 +122,7 @@ async fn run(command: Command) -> Result<bool> {
     match command {
         Command::Run(args) => args.run().await,
         Command::Cases(args) => run_cases(args).await,
+        Command::Kubectl(args) => args.run().await,
         Command::Cluster(command) => command.run().await.map(|()| true),
         Command::Supervise(args) => args.run().await.map(|()| true),
         Command::NullSigner(args) => null_signer::run(args).await.map(|()| true),

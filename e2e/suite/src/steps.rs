@@ -4,7 +4,7 @@ use podcert_cases::Release;
 
 use crate::matrix::cost;
 use crate::run::Step;
-use crate::{faults, figures, forged, matrix, release};
+use crate::{faults, figures, forged, kubectl, matrix, release};
 
 /// All steps. Those that leave the cluster in pieces come last.
 pub(crate) fn all() -> Vec<Step> {
@@ -23,6 +23,12 @@ pub(crate) fn all() -> Vec<Step> {
             name: "requests-per-certificate",
             releases: &release::ALL,
             run: |context| Box::pin(cost::step(context)),
+        },
+        // The embedded server plays 1.37, and kubectl is of that release.
+        Step {
+            name: "kubectl",
+            releases: &[Release::V1_37],
+            run: |context| Box::pin(kubectl::step(context)),
         },
         // On the newest alone: the figure is about the program, not about releases.
         Step {

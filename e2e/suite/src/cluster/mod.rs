@@ -27,7 +27,7 @@ mod build;
 pub(crate) mod command;
 mod flags;
 mod folders;
-mod parts;
+pub(crate) mod parts;
 mod pki;
 mod ports;
 pub(crate) mod process;

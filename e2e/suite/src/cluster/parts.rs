@@ -20,7 +20,7 @@ pub(crate) enum Part {
     Apiserver,
     /// kube-controller-manager
     ControllerManager,
-    /// kubectl: nothing here runs it, people do.
+    /// kubectl, which people run, and the step `kubectl`.
     Kubectl,
 }
 
@@ -120,6 +120,12 @@ impl Parts {
                 Purpose::People => Some(plan.build(Part::Kubectl, progress).await?),
             },
         })
+    }
+
+    /// kubectl alone, built if the cache does not have it.
+    pub(crate) async fn kubectl(release: Release, progress: &Progress) -> Result<Built> {
+        let plan = build::Plan::new(release, Purpose::People)?;
+        plan.build(Part::Kubectl, progress).await
     }
 
     pub(crate) fn etcd(&self) -> &Built {

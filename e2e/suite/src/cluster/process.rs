@@ -227,7 +227,7 @@ impl Identity {
 }
 
 /// A command that runs `program` so that it dies with the thread that starts it.
-pub(super) fn with_parent(program: impl Into<OsString>) -> Result<Command> {
+pub(crate) fn with_parent(program: impl Into<OsString>) -> Result<Command> {
     // The program that runs, even where another was built in its place.
     let mut command = Command::new("/proc/self/exe");
     command
