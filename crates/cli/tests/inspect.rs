@@ -273,6 +273,29 @@ fn each_kind_of_file() {
     assert_eq!(*key, json!({"keyType": "ED25519", "matchesLeaf": true}));
 }
 
+/// A pool as meshtool makes it, and one whose chain does not verify.
+#[test]
+fn pools_of_meshtool() {
+    let path = |name: &str| {
+        format!(
+            "{}/../authority/testdata/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        )
+    };
+    let output = run(&["inspect", AT, "--fail-on=error", &path("ecdsap256.json")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    for finding in ["EmptyCaSubject", "CaDigitalSignature"] {
+        assert!(
+            text(&output.stdout).contains(finding),
+            "{}",
+            text(&output.stdout)
+        );
+    }
+    let output = run(&["inspect", AT, "--fail-on=error", &path("forged.json")]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stdout).contains("PoolUnusable"));
+}
+
 #[test]
 fn kind_time_and_severity_are_the_callers() {
     assert_eq!(

@@ -147,6 +147,13 @@ pub fn text(bytes: &[u8], kind: Option<Kind>, at: Timestamp) -> Result<Inspectio
         return Err(InspectError::NothingThere);
     }
     let kind = kind.unwrap_or_else(|| guess(&found, !keys.is_empty()));
+    if kind == Kind::CredentialBundle && keys.is_empty() {
+        early.push(Finding::new(
+            Check::NoPrivateKey,
+            None,
+            "there is no private key",
+        ));
+    }
     let mut inspection = certificates(kind, found, at);
     inspection.private_key = join_keys(keys, &mut inspection);
     inspection.findings.extend(early);

@@ -237,6 +237,9 @@ checks! {
     SeveralPrivateKeys Error
         "a credential bundle with more than one private key"
         => "keep the leaf's key only";
+    NoPrivateKey Error
+        "a credential bundle without a private key"
+        => "put the leaf's key first, as plain PKCS #8";
     NoCertificate Error
         "a credential bundle without a certificate"
         => "append the chain, the leaf first";

@@ -504,6 +504,8 @@ fn files() {
         found(&seen(&with_key, Some(Kind::TrustBundle))),
         ["UnexpectedPrivateKey"]
     );
+    let keyless = seen(&chain, Some(Kind::CredentialBundle));
+    assert_eq!(found(&keyless), ["NoPrivateKey"]);
     let with_headers = root.to_pem().replace(
         "BEGIN CERTIFICATE-----\n",
         "BEGIN CERTIFICATE-----\nname: root\n\n",

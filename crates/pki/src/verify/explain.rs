@@ -27,7 +27,7 @@ pub enum ExpectedId<'a> {
     TrustDomain(&'a TrustDomain),
 }
 
-/// Checks as [`verify`] does, and says more: the way to the anchor, or what to correct.
+/// Checks as [`verify`](super::verify()) does, and says more: the way to the anchor, or what to correct.
 ///
 /// # Errors
 /// [`Refusal`].
