@@ -202,6 +202,64 @@ fn what_the_profile_forbids() {
 }
 
 #[test]
+fn too_many_cas() {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+    let params = |name: &str, is_ca| {
+        let mut params = CertificateParams::new(vec!["a.shop.svc".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = is_ca;
+        (params, KeyPair::generate().unwrap())
+    };
+    let parse = |der: &[u8]| Certificate::from_der(der.to_vec()).unwrap();
+    let (root, root_key) = params("root", IsCa::Ca(BasicConstraints::Unconstrained));
+    let (high, high_key) = params("high", IsCa::Ca(BasicConstraints::Constrained(0)));
+    let (low, low_key) = params("low", IsCa::Ca(BasicConstraints::Unconstrained));
+    let (leaf, leaf_key) = params("leaf", IsCa::ExplicitNoCa);
+    let anchor = parse(root.self_signed(&root_key).unwrap().der());
+    let high_der = high
+        .signed_by(&high_key, &Issuer::new(root, root_key))
+        .unwrap();
+    let low_der = low
+        .signed_by(&low_key, &Issuer::new(high, high_key))
+        .unwrap();
+    let leaf_der = leaf
+        .signed_by(&leaf_key, &Issuer::new(low, low_key))
+        .unwrap();
+    let full = chain(
+        &parse(leaf_der.der()),
+        &[&parse(low_der.der()), &parse(high_der.der())],
+    );
+    assert_eq!(
+        refused(&full, &bundle(&[&anchor])).check,
+        RefusedBy::PathLength
+    );
+}
+
+#[test]
+fn signatures_nobody_checks() {
+    let rsa = key(KeyType::Rsa2048, 0);
+    let root = crate::ca::new_root(rsa, &ca_spec("rsa")).unwrap();
+    let leaf = issue(rsa, &root, &spiffe_spec());
+    // sha256WithRSAEncryption becomes sha1WithRSAEncryption.
+    let (from, to) = (b"\xf7\x0d\x01\x01\x0b", b"\xf7\x0d\x01\x01\x05");
+    let mut der = leaf.der().to_vec();
+    for start in 0..der.len() - from.len() {
+        if der[start..].starts_with(from) {
+            der[start..start + to.len()].copy_from_slice(to);
+        }
+    }
+    let old = Certificate::from_der(der).unwrap();
+    let refusal = refused(&chain(&old, &[]), &bundle(&[&root]));
+    assert_eq!(
+        (refusal.check, refusal.place),
+        (RefusedBy::Algorithm, Place::Leaf),
+        "{refusal}"
+    );
+    assert!(refusal.reason.contains("RSA with SHA-1"), "{refusal}");
+}
+
+#[test]
 fn identities() {
     let leaf = issued(&spiffe_spec()).0.leaf().clone();
     let (same, other): (SpiffeId, SpiffeId) = (
