@@ -28,7 +28,7 @@ pub(super) use page::{Ink, clean, date, distance, wrapped};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// A file, - for standard input, https://HOST[:PORT] or pod/NAMESPACE/NAME
+    /// A file, - for standard input, https://HOST:PORT or pod/NAMESPACE/NAME
     #[arg(value_name = "SOURCE", required = true)]
     sources: Vec<String>,
 

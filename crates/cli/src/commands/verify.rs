@@ -23,7 +23,7 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The chain or credential bundle: a file, -, https://HOST[:PORT] or pod/NAMESPACE/NAME
+    /// The chain or credential bundle: a file, -, https://HOST:PORT or pod/NAMESPACE/NAME
     #[arg(value_name = "CHAIN")]
     chain: String,
 
