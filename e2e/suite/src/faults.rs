@@ -167,7 +167,7 @@ async fn watch_compacted(context: Context) -> Result<Outcome> {
     scene.signal(Signal::STOP)?;
     let mut running = burst.clone().start();
     running.open(BURST).await?;
-    Real::connect(&cluster.kubeconfig(), &cluster.etcd_url())
+    Real::connect(&cluster.kubeconfig(), &cluster.etcd_config())
         .await?
         .compact()
         .await;

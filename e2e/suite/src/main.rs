@@ -86,9 +86,9 @@ struct CasesArgs {
     /// An administrator's kubeconfig
     #[arg(long, value_name = "FILE")]
     kubeconfig: PathBuf,
-    /// Where the server's etcd listens, for cases about forgotten history
-    #[arg(long, value_name = "URL")]
-    etcd: String,
+    /// How to reach the server's etcd, in the form of a kubeconfig: for cases about forgotten history
+    #[arg(long, value_name = "FILE")]
+    etcd: PathBuf,
     /// The server's release
     #[arg(long, value_name = "RELEASE", value_parser = release::release())]
     kubernetes: Release,

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
-use http_body_util::BodyExt as _;
-use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
+use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use podcert_cases::{Server, User};
@@ -19,28 +18,30 @@ use podcert_cases::{Server, User};
 #[derive(Debug)]
 pub(crate) struct Real {
     config: Config,
-    etcd: String,
+    etcd: Config,
 }
 
 impl Real {
-    pub(crate) async fn connect(kubeconfig: &Path, etcd: &str) -> Result<Arc<Self>> {
-        let file = Kubeconfig::read_from(kubeconfig)
-            .with_context(|| format!("kubeconfig {}", kubeconfig.display()))?;
-        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    /// A server by an administrator's kubeconfig, and its etcd by a file of the same form.
+    pub(crate) async fn connect(kubeconfig: &Path, etcd: &Path) -> Result<Arc<Self>> {
+        let read = async |file: &Path| {
+            let text = Kubeconfig::read_from(file)
+                .with_context(|| format!("kubeconfig {}", file.display()))?;
+            let options = KubeConfigOptions::default();
+            anyhow::Ok(Config::from_custom_kubeconfig(text, &options).await?)
+        };
         Ok(Arc::new(Self {
-            config,
-            etcd: etcd.to_owned(),
+            config: read(kubeconfig).await?,
+            etcd: read(etcd).await?,
         }))
     }
 
     /// etcd's JSON gateway: one call.
     async fn etcd(&self, call: &str, body: String) -> Result<serde_json::Value> {
-        let request = http::Request::post(format!("{}{call}", self.etcd)).body(body)?;
-        let client: hyper_util::client::legacy::Client<_, String> =
-            hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
-        let answer = client.request(request).await?;
+        let request = http::Request::post(call).body(Body::from(body.into_bytes()))?;
+        let answer = Client::try_from(self.etcd.clone())?.send(request).await?;
         let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
+        let body = answer.into_body().collect_bytes().await?;
         if !status.is_success() {
             bail!("etcd {call}: {status}: {}", String::from_utf8_lossy(&body));
         }

@@ -172,7 +172,7 @@ impl Plan {
         ));
         let mut report = ReleaseReport::new(self.release, cluster.version());
         for chosen in self.cases {
-            let server = Real::connect(&cluster.kubeconfig(), &cluster.etcd_url()).await?;
+            let server = Real::connect(&cluster.kubeconfig(), &cluster.etcd_config()).await?;
             let cases = chosen.run(server, progress).await;
             cases.lines(self.release).iter().for_each(|line| say(line));
             report.cases.push(cases);

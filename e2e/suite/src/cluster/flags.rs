@@ -21,7 +21,8 @@ pub(crate) enum CertificatesApi {
 
 pub(super) fn etcd(folder: &Folder, ports: &Ports) -> Vec<String> {
     let (clients, peers) = (ports.etcd_url(), ports.etcd_peers_url());
-    vec![
+    let pki = |name: &str| folder.pki(name).display().to_string();
+    let mut flags = vec![
         "--name=default".to_owned(),
         format!("--data-dir={}", folder.etcd().display()),
         // Its data does not outlive it: no reason to wait for a disk.
@@ -31,7 +32,17 @@ pub(super) fn etcd(folder: &Folder, ports: &Ports) -> Vec<String> {
         format!("--listen-peer-urls={peers}"),
         format!("--initial-advertise-peer-urls={peers}"),
         format!("--initial-cluster=default={peers}"),
-    ]
+    ];
+    // Whoever reaches it owns the cluster, and any user of this machine reaches its ports.
+    for whose in ["", "peer-"] {
+        flags.extend([
+            format!("--{whose}cert-file={}", pki("etcd.crt")),
+            format!("--{whose}key-file={}", pki("etcd.key")),
+            format!("--{whose}trusted-ca-file={}", pki("etcd-ca.crt")),
+            format!("--{whose}client-cert-auth=true"),
+        ]);
+    }
+    flags
 }
 
 pub(super) fn apiserver(
@@ -44,6 +55,9 @@ pub(super) fn apiserver(
     let pki = |name: &str| folder.pki(name).display().to_string();
     let mut flags = vec![
         format!("--etcd-servers={}", ports.etcd_url()),
+        format!("--etcd-cafile={}", pki("etcd-ca.crt")),
+        format!("--etcd-certfile={}", pki("etcd-client.crt")),
+        format!("--etcd-keyfile={}", pki("etcd-client.key")),
         format!("--bind-address={}", network.bind),
         format!("--advertise-address={}", network.advertise),
         format!("--secure-port={}", ports.apiserver()),
@@ -167,8 +181,10 @@ mod tests {
     fn etcd_listens_on_its_ports_only() {
         let folder = Folder::at("/state".into());
         let flags = etcd(&folder, &Ports::fixed(1, 2, 3));
-        assert!(flags.contains(&"--listen-client-urls=http://127.0.0.1:1".to_owned()));
-        assert!(flags.contains(&"--listen-peer-urls=http://127.0.0.1:2".to_owned()));
+        assert!(flags.contains(&"--listen-client-urls=https://127.0.0.1:1".to_owned()));
+        assert!(flags.contains(&"--listen-peer-urls=https://127.0.0.1:2".to_owned()));
+        assert!(flags.contains(&"--client-cert-auth=true".to_owned()));
+        assert!(flags.contains(&"--peer-client-cert-auth=true".to_owned()));
         assert!(flags.contains(&"--data-dir=/state/etcd".to_owned()));
     }
 }

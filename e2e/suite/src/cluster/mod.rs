@@ -133,7 +133,7 @@ impl Cluster {
         folder.link(&parts)?;
         let network = Network::LOCAL;
         let ports = Ports::reserve(claim.locks())?;
-        pki::write(folder, network, ports.apiserver())?;
+        pki::write(folder, network, &ports)?;
 
         progress.begin(format!("starting etcd {}", parts.etcd().version));
         let etcd = Process::spawn(
@@ -183,7 +183,12 @@ impl Cluster {
         self.ports.apiserver_url(self.network)
     }
 
-    /// Where etcd listens, unguarded.
+    /// How to reach etcd, in the form of a kubeconfig.
+    pub(crate) fn etcd_config(&self) -> PathBuf {
+        self.folder().pki("etcd.kubeconfig")
+    }
+
+    /// Where etcd listens.
     pub(crate) fn etcd_url(&self) -> String {
         self.ports.etcd_url()
     }

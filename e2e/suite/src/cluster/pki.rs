@@ -1,4 +1,5 @@
-//! Keys and certificates of one cluster, all from one authority that exists for it alone.
+//! Keys and certificates of one cluster, from two authorities that exist for it alone: etcd has its
+//! own, or any client of the API server could pass the API server by.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -16,10 +17,11 @@ use rcgen::{
 
 use super::Network;
 use super::folders::Folder;
+use super::ports::Ports;
 
 /// Writes everything that the parts and people need into the cluster's folder.
-pub(super) fn write(folder: &Folder, network: Network, port: u16) -> Result<()> {
-    let authority = authority()?;
+pub(super) fn write(folder: &Folder, network: Network, ports: &Ports) -> Result<()> {
+    let authority = authority("podcert e2e cluster")?;
     file(&folder.pki("ca.crt"), &authority.pem())?;
 
     let (certificate, key) = serving(&authority, network)?;
@@ -33,10 +35,7 @@ pub(super) fn write(folder: &Folder, network: Network, port: u16) -> Result<()> 
         &tokens.public_key_pem(),
     )?;
 
-    let server = match network.advertise {
-        IpAddr::V4(address) => format!("https://{address}:{port}"),
-        IpAddr::V6(address) => format!("https://[{address}]:{port}"),
-    };
+    let server = ports.apiserver_url(network);
     let users = [
         (
             folder.kubeconfig(),
@@ -54,17 +53,40 @@ pub(super) fn write(folder: &Folder, network: Network, port: u16) -> Result<()> 
         let text = kubeconfig(&server, &authority.pem(), name, &certificate, &key);
         file(&path, &text)?;
     }
-    Ok(())
+    etcd(folder, &ports.etcd_url())
+}
+
+/// What etcd and its two clients need: the API server, and the cases about forgotten history.
+fn etcd(folder: &Folder, url: &str) -> Result<()> {
+    let authority = authority("podcert e2e etcd")?;
+    file(&folder.pki("etcd-ca.crt"), &authority.pem())?;
+
+    let mut params = CertificateParams::new(["localhost".to_owned()])?;
+    let address = SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    params.subject_alt_names.push(address);
+    // It calls itself for its JSON gateway, and its peers, of which there are none.
+    let usages = [
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    let (certificate, key) = leaf(&authority, params, "etcd", None, &usages)?;
+    file(&folder.pki("etcd.crt"), &certificate)?;
+    file(&folder.pki("etcd.key"), &key)?;
+
+    let (certificate, key) = client(&authority, "kube-apiserver", None)?;
+    file(&folder.pki("etcd-client.crt"), &certificate)?;
+    file(&folder.pki("etcd-client.key"), &key)?;
+    let (certificate, key) = client(&authority, "podcert-e2e", None)?;
+    let text = kubeconfig(url, &authority.pem(), "podcert-e2e", &certificate, &key);
+    file(&folder.pki("etcd.kubeconfig"), &text)
 }
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Result<Authority> {
+fn authority(name: &str) -> Result<Authority> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "podcert e2e cluster");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
@@ -95,7 +117,7 @@ fn serving(authority: &Authority, network: Network) -> Result<(String, String)> 
         params,
         "kube-apiserver",
         None,
-        ExtendedKeyUsagePurpose::ServerAuth,
+        &[ExtendedKeyUsagePurpose::ServerAuth],
     )
 }
 
@@ -105,7 +127,7 @@ fn client(authority: &Authority, name: &str, group: Option<&str>) -> Result<(Str
         CertificateParams::default(),
         name,
         group,
-        ExtendedKeyUsagePurpose::ClientAuth,
+        &[ExtendedKeyUsagePurpose::ClientAuth],
     )
 }
 
@@ -114,7 +136,7 @@ fn leaf(
     mut params: CertificateParams,
     name: &str,
     group: Option<&str>,
-    usage: ExtendedKeyUsagePurpose,
+    usages: &[ExtendedKeyUsagePurpose],
 ) -> Result<(String, String)> {
     params.distinguished_name = rcgen::DistinguishedName::new();
     if let Some(group) = group {
@@ -124,7 +146,7 @@ fn leaf(
     }
     params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![usage];
+    params.extended_key_usages = usages.to_vec();
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, authority)?;
@@ -185,17 +207,20 @@ mod tests {
         let there = tempfile::tempdir().unwrap();
         let folder = Folder::at(there.path().join("cluster"));
         folder.create().unwrap();
-        write(&folder, Network::LOCAL, 6443).unwrap();
+        write(&folder, Network::LOCAL, &Ports::fixed(1, 2, 6443)).unwrap();
         for path in [
             folder.kubeconfig(),
             folder.pki("apiserver.key"),
             folder.pki("service-accounts.key"),
             folder.pki("controller-manager.kubeconfig"),
+            folder.pki("etcd.key"),
+            folder.pki("etcd-client.key"),
+            folder.pki("etcd.kubeconfig"),
         ] {
             let mode = path.metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", path.display());
         }
-        assert!(write(&folder, Network::LOCAL, 6443).is_err());
+        assert!(write(&folder, Network::LOCAL, &Ports::fixed(1, 2, 6443)).is_err());
     }
 
     #[test]
@@ -203,7 +228,7 @@ mod tests {
         let there = tempfile::tempdir().unwrap();
         let folder = Folder::at(there.path().join("cluster"));
         folder.create().unwrap();
-        write(&folder, Network::LOCAL, 24_002).unwrap();
+        write(&folder, Network::LOCAL, &Ports::fixed(1, 2, 24_002)).unwrap();
         let config = kube::config::Kubeconfig::read_from(folder.kubeconfig()).unwrap();
         let cluster = config.clusters[0].cluster.clone().unwrap();
         assert_eq!(cluster.server.as_deref(), Some("https://127.0.0.1:24002"));

@@ -58,11 +58,11 @@ impl Ports {
     }
 
     pub(crate) fn etcd_url(&self) -> String {
-        format!("http://{}:{}", Ipv4Addr::LOCALHOST, self.etcd)
+        format!("https://{}:{}", Ipv4Addr::LOCALHOST, self.etcd)
     }
 
     pub(crate) fn etcd_peers_url(&self) -> String {
-        format!("http://{}:{}", Ipv4Addr::LOCALHOST, self.etcd_peers)
+        format!("https://{}:{}", Ipv4Addr::LOCALHOST, self.etcd_peers)
     }
 
     pub(crate) fn apiserver_url(&self, network: Network) -> String {
