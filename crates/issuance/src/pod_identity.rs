@@ -1,8 +1,9 @@
 //! Names from identity: one SPIFFE ID for each pod, and on request an extension with its facts.
 //!
-//! A pod's UID is never another pod's, and stands in every ID. Whatever else goes into the
-//! certificate is from the request's spec too, as everything else is whatever the author of a pod
-//! writes.
+//! A pod's UID is never another pod's, and stands in every certificate: in the ID, or, where the ID
+//! is that of the service account (as agent-substrate wants it), in an extension. Whatever else goes
+//! into the certificate is from the request's spec too, as everything else is whatever the author of a
+//! pod writes.
 //!
 //! All of it must have been verified by somebody. What the live pod says (its UID, namespace,
 //! service account and node) `identity` has compared. The UIDs of the service account and the node are
@@ -32,41 +33,38 @@ pub(crate) const EXT_KEY_USAGES: ExtKeyUsages = ExtKeyUsages::SERVER_AND_CLIENT;
 pub struct Policy {
     trust_domain: TrustDomain,
     template: IdTemplate,
-    own_extension: Option<(ExtensionOid, Encoding)>,
-    substrate_extension: bool,
+    extensions: Extensions,
+}
+
+/// The extensions of a pod-identity signer's certificates; by default none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extensions {
+    /// The pod's facts under an OID of the operator's own.
+    pub own: Option<(ExtensionOid, Encoding)>,
+    /// Whether there is the one that agent-substrate reads.
+    pub substrate: bool,
 }
 
 impl Policy {
-    /// IDs of this trust domain with paths after this template; no extension.
+    /// IDs of this trust domain with paths after this template, and these extensions.
     ///
     /// # Errors
-    /// A template whose longest ID would exceed the 2 048 bytes of SPIFFE-ID 2.3.
-    pub fn new(trust_domain: TrustDomain, template: IdTemplate) -> Result<Self, TemplateError> {
+    /// A template without `{pod-uid}` where no extension has the pod's UID; one whose longest ID
+    /// would exceed the 2 048 bytes of SPIFFE-ID 2.3.
+    pub fn new(
+        trust_domain: TrustDomain,
+        template: IdTemplate,
+        extensions: Extensions,
+    ) -> Result<Self, TemplateError> {
         template.0.check_length(&trust_domain)?;
+        if !template.0.has(Variable::PodUid) && extensions == Extensions::default() {
+            return Err(POD_UID_MISSING);
+        }
         Ok(Self {
             trust_domain,
             template,
-            own_extension: None,
-            substrate_extension: false,
+            extensions,
         })
-    }
-
-    /// The same with the pod's facts under an OID of the operator's own.
-    #[must_use]
-    pub fn with_extension(self, oid: ExtensionOid, encoding: Encoding) -> Self {
-        Self {
-            own_extension: Some((oid, encoding)),
-            ..self
-        }
-    }
-
-    /// The same with the extension that agent-substrate reads.
-    #[must_use]
-    pub fn with_substrate_extension(self) -> Self {
-        Self {
-            substrate_extension: true,
-            ..self
-        }
     }
 
     /// The trust domain of all IDs.
@@ -82,7 +80,8 @@ impl Policy {
     }
 
     fn extensions_have_uids(&self) -> bool {
-        self.substrate_extension || matches!(self.own_extension, Some((_, Encoding::Json)))
+        let Extensions { own, substrate } = self.extensions;
+        substrate || matches!(own, Some((_, Encoding::Json)))
     }
 }
 
@@ -129,8 +128,9 @@ impl FromStr for Encoding {
 #[error("there are json and asn1-draft-a")]
 pub struct UnknownEncoding;
 
-/// The path of the IDs of pods. `{pod-uid}` must appear; there are `{namespace}`,
-/// `{service-account}`, `{service-account-uid}`, `{pod}`, `{node}` and `{node-uid}` besides.
+/// The path of the IDs of pods, with the variables `{namespace}`, `{service-account}`,
+/// `{service-account-uid}`, `{pod}`, `{pod-uid}`, `{node}` and `{node-uid}`. `{pod-uid}` must appear,
+/// or both of the first two, as the ID is then at least no other service account's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdTemplate(Template<Variable>);
 
@@ -150,7 +150,13 @@ impl FromStr for IdTemplate {
     type Err = TemplateError;
 
     fn from_str(template: &str) -> Result<Self, TemplateError> {
-        Template::parse(template).map(Self)
+        let template = Template::parse(template)?;
+        let of_account = [Variable::Namespace, Variable::ServiceAccount];
+        if template.has(Variable::PodUid) || of_account.iter().all(|it| template.has(*it)) {
+            Ok(Self(template))
+        } else {
+            Err(POD_UID_MISSING)
+        }
     }
 }
 
@@ -195,7 +201,8 @@ impl Vocabulary for Variable {
         Self::Node,
         Self::NodeUid,
     ];
-    const REQUIRED: &'static [Self] = &[Self::PodUid];
+    // One or two others: see `IdTemplate`.
+    const REQUIRED: &'static [Self] = &[];
 
     fn name(self) -> &'static str {
         match self {
@@ -258,7 +265,7 @@ pub(crate) fn names(
 
 fn extensions(policy: &Policy, request: &Request) -> Result<Vec<LeafExtension>, NameError> {
     let mut extensions = Vec::new();
-    if let Some((oid, encoding)) = policy.own_extension {
+    if let Some((oid, encoding)) = policy.extensions.own {
         extensions.push(match encoding {
             Encoding::Json => LeafExtension::PodIdentityJson {
                 oid,
@@ -270,7 +277,7 @@ fn extensions(policy: &Policy, request: &Request) -> Result<Vec<LeafExtension>, 
             },
         });
     }
-    if policy.substrate_extension {
+    if policy.extensions.substrate {
         extensions.push(LeafExtension::PodIdentityJson {
             oid: ExtensionOid::SUBSTRATE_POD_IDENTITY,
             identity: with_uids(request)?,
@@ -307,6 +314,10 @@ fn uid_not_shown(kind: &str, wake: Wake) -> Wait {
         ),
     )
 }
+
+const POD_UID_MISSING: TemplateError = TemplateError::MissingVariable {
+    variable: "pod-uid",
+};
 
 #[cfg(test)]
 mod tests;

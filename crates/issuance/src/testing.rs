@@ -42,7 +42,11 @@ impl World {
     /// The same pod at a pod-identity signer.
     pub(crate) fn pod_identity() -> Self {
         let domain = "cluster.local".parse().unwrap();
-        let names = pod_identity::Policy::new(domain, pod_identity::IdTemplate::default());
+        let names = pod_identity::Policy::new(
+            domain,
+            pod_identity::IdTemplate::default(),
+            pod_identity::Extensions::default(),
+        );
         Self::new(
             "row-major.net/pod-identity",
             NamePolicy::PodIdentity(names.unwrap()),

@@ -7,7 +7,7 @@ use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use podcert_apiserver::{ApiServer, Fault, Matching, Occurrence, User, Verb};
-use podcert_issuance::pod_identity::{Encoding, IdTemplate, Policy};
+use podcert_issuance::pod_identity::{Encoding, Extensions, IdTemplate, Policy};
 use podcert_pki::{ExtKeyUsages, ExtensionOid, verify};
 use podcert_runtime::Clock as _;
 use serde_json::{Value, json};
@@ -19,8 +19,13 @@ use crate::forged::{grant, meshtool, with_uids};
 
 const SUBSTRATE: ExtensionOid = ExtensionOid::SUBSTRATE_POD_IDENTITY;
 
-fn policy() -> Policy {
-    Policy::new("cluster.local".parse().unwrap(), IdTemplate::default()).unwrap()
+fn policy(extensions: Extensions) -> Policy {
+    let domain = "cluster.local".parse().unwrap();
+    Policy::new(domain, IdTemplate::default(), extensions).unwrap()
+}
+
+fn plain() -> Policy {
+    policy(Extensions::default())
 }
 
 fn own() -> ExtensionOid {
@@ -45,7 +50,7 @@ fn uid(pod: &Pod) -> &str {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_gets_a_certificate_of_its_own() {
-    let cluster = ready(policy()).await;
+    let cluster = ready(plain()).await;
     let pods = [pod(&cluster, "web-1").await, pod(&cluster, "web-2").await];
     for pod in &pods {
         let asked = cluster.ask(pod, POD_IDENTITY).await;
@@ -105,7 +110,7 @@ fn blind(cluster: &Cluster) -> Fault {
 
 #[tokio::test(start_paused = true)]
 async fn the_uid_of_another_pod_waits() {
-    let cluster = ready(policy()).await;
+    let cluster = ready(plain()).await;
     let old = pod(&cluster, "web").await;
     cluster.pass(1).await;
     // Its successor asks before the controller sees it: what is known is the old pod.
@@ -137,9 +142,10 @@ async fn the_uid_of_another_pod_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn extensions_say_what_was_compared() {
-    let names = policy()
-        .with_extension(own(), Encoding::Asn1DraftA)
-        .with_substrate_extension();
+    let names = policy(Extensions {
+        own: Some((own(), Encoding::Asn1DraftA)),
+        substrate: true,
+    });
     let cluster = ready(names).await;
     let pod = pod(&cluster, "web").await;
     let asked = cluster.ask(&pod, POD_IDENTITY).await;
@@ -175,7 +181,10 @@ async fn uids_that_rbac_does_not_show_are_in_no_certificate() {
         .seed(7)
         .rbac()
         .build();
-    setup.pod_identity = Some(policy().with_substrate_extension());
+    setup.pod_identity = Some(policy(Extensions {
+        substrate: true,
+        ..Extensions::default()
+    }));
     let admin = Client::new(setup.api.as_user(User::admin()), "default");
     grant(&admin, CONTROLLER, meshtool()).await;
     let cluster = setup.ready().await;
@@ -214,7 +223,7 @@ async fn uids_that_rbac_does_not_show_are_in_no_certificate() {
 #[tokio::test(start_paused = true)]
 async fn every_signer_says_the_issuer_of_the_cluster() {
     let mut setup = Setup::new();
-    setup.pod_identity = Some(policy());
+    setup.pod_identity = Some(plain());
     let issuer = "https://kubernetes.default.svc.cluster.local";
     setup.service_account_issuer = Some(issuer.parse().unwrap());
     let cluster = setup.ready().await;

@@ -6,10 +6,33 @@ use crate::{NamePolicy, Unprojected};
 
 const OWN_OID: &str = "1.3.6.1.4.1.99999.1";
 
-fn policy(template: &str) -> Policy {
-    let template = template.parse().unwrap();
-    Policy::new("example.org".parse().unwrap(), template).unwrap()
+fn try_policy(template: &str, extensions: Extensions) -> Result<Policy, TemplateError> {
+    Policy::new(
+        "example.org".parse().unwrap(),
+        template.parse()?,
+        extensions,
+    )
 }
+
+fn policy(template: &str, extensions: Extensions) -> Policy {
+    try_policy(template, extensions).unwrap()
+}
+
+fn own(encoding: Encoding) -> Extensions {
+    Extensions {
+        own: Some((OWN_OID.parse().unwrap(), encoding)),
+        ..NONE
+    }
+}
+
+const NONE: Extensions = Extensions {
+    own: None,
+    substrate: false,
+};
+const SUBSTRATE: Extensions = Extensions {
+    substrate: true,
+    ..NONE
+};
 
 fn with_policy(policy: Policy) -> World {
     let mut world = World::pod_identity();
@@ -19,7 +42,7 @@ fn with_policy(policy: Policy) -> World {
 
 fn with_own_extension(encoding: Encoding) -> World {
     let template = IdTemplate::default().to_string();
-    with_policy(policy(&template).with_extension(OWN_OID.parse().unwrap(), encoding))
+    with_policy(policy(&template, own(encoding)))
 }
 
 #[test]
@@ -47,10 +70,10 @@ fn templates_and_the_ids_they_make() {
             "/node-a/node-uid/account-uid/pod-uid/x",
         ),
     ] {
-        let mut world = with_policy(policy(text));
+        let mut world = with_policy(policy(text, NONE));
         world.show_uids();
         assert_eq!(world.spiffe_id(), format!("spiffe://example.org{expected}"));
-        assert_eq!(policy(text).template().to_string(), text);
+        assert_eq!(policy(text, NONE).template().to_string(), text);
     }
     let default = IdTemplate::default().to_string();
     assert_eq!(default.parse(), Ok(IdTemplate::default()));
@@ -61,16 +84,35 @@ fn a_template_in_which_pods_would_share_an_id_is_refused() {
     let missing = TemplateError::MissingVariable {
         variable: "pod-uid",
     };
-    for text in ["/x", "/ns/{namespace}/sa/{service-account}/pod/{pod}"] {
+    for text in ["/x", "/ns/{namespace}/pod/{pod}", "/sa/{service-account}"] {
         assert_eq!(text.parse::<IdTemplate>(), Err(missing.clone()));
     }
+    let of_account = "/ns/{namespace}/sa/{service-account}";
+    for text in [of_account, &format!("{of_account}/pod/{{pod}}")] {
+        assert_eq!(try_policy(text, NONE), Err(missing.clone()));
+        // Where an extension has the UID, the certificate is the pod's all the same.
+        for extensions in [SUBSTRATE, own(Encoding::Asn1DraftA)] {
+            assert!(try_policy(text, extensions).is_ok());
+        }
+    }
+    let mut world = with_policy(policy(of_account, SUBSTRATE));
+    world.show_uids();
+    assert_eq!(world.spiffe_id(), "spiffe://example.org/ns/shop/sa/web");
+    let chain = TestCa::new().sign(&world.plan());
+    let oid = ExtensionOid::SUBSTRATE_POD_IDENTITY;
+    let said = chain.leaf().pod_identity_json(oid).unwrap().unwrap();
+    assert_eq!(said.pod.pod_uid.as_str(), "pod-uid");
     let unknown = "/{uid}".parse::<IdTemplate>().unwrap_err().to_string();
     assert!(unknown.contains("{pod-uid}"), "{unknown}");
     let all =
         "/{namespace}/{service-account}/{service-account-uid}/{pod}/{pod-uid}/{node}/{node-uid}";
     let long = |literal| {
         let text = format!("{all}/{}", "x".repeat(literal));
-        Policy::new("d".repeat(255).parse().unwrap(), text.parse().unwrap())
+        Policy::new(
+            "d".repeat(255).parse().unwrap(),
+            text.parse().unwrap(),
+            NONE,
+        )
     };
     assert!(matches!(
         long(600),
@@ -102,10 +144,11 @@ fn the_extension_of_ones_own_says_the_pod() {
 
 #[test]
 fn both_extensions_and_the_issuer_stand_together() {
-    let names = policy("/{pod-uid}")
-        .with_extension(OWN_OID.parse().unwrap(), Encoding::Json)
-        .with_substrate_extension();
-    let mut world = with_policy(names);
+    let both = Extensions {
+        substrate: true,
+        ..own(Encoding::Json)
+    };
+    let mut world = with_policy(policy("/{pod-uid}", both));
     world.show_uids();
     world.policy.service_account_issuer = Some("https://issuer.example".parse().unwrap());
     let chain = TestCa::new().sign(&world.plan());
@@ -132,12 +175,15 @@ fn every_signer_can_say_the_issuer() {
 
 /// Policies whose certificates have the UID of the service account, and that of the node.
 fn policies_with_uids() -> [(Policy, bool, bool); 4] {
-    let own = |encoding| policy("/{pod-uid}").with_extension(OWN_OID.parse().unwrap(), encoding);
     [
-        (own(Encoding::Json), true, true),
-        (policy("/{pod-uid}").with_substrate_extension(), true, true),
-        (policy("/{pod-uid}/{service-account-uid}"), true, false),
-        (policy("/{pod-uid}/{node-uid}"), false, true),
+        (policy("/{pod-uid}", own(Encoding::Json)), true, true),
+        (policy("/{pod-uid}", SUBSTRATE), true, true),
+        (
+            policy("/{pod-uid}/{service-account-uid}", NONE),
+            true,
+            false,
+        ),
+        (policy("/{pod-uid}/{node-uid}", NONE), false, true),
     ]
 }
 

@@ -128,8 +128,10 @@ pub(crate) struct Args {
     /// Path of the SPIFFE IDs, each variable a whole segment; {pod-uid} must stand in it
     ///
     /// The others are {namespace}, {service-account}, {service-account-uid}, {pod}, {node} and
-    /// {node-uid}. With one of the two last UIDs, nodes or service accounts must be shown to this
-    /// command by RBAC (list, watch); until they are, requests wait.
+    /// {node-uid}. For {service-account-uid} and {node-uid}, RBAC must show service accounts and nodes
+    /// (list, watch); until it does, requests wait. With an extension that has the pod's UID,
+    /// {namespace} and {service-account} are enough; agent-substrate wants
+    /// /ns/{namespace}/sa/{service-account}.
     #[arg(long, default_value = "/ns/{namespace}/sa/{service-account}/pod/{pod}/uid/{pod-uid}",
           value_name = "TEMPLATE", help_heading = POD_IDENTITY)]
     pod_identity_id_template: pod_identity::IdTemplate,
@@ -324,15 +326,14 @@ impl Args {
         if self.pod_identity_ca_pool.is_empty() {
             bail!("--pod-identity-ca-pool must be set");
         }
-        let mut names =
-            pod_identity::Policy::new(trust_domain, self.pod_identity_id_template.clone())
-                .context("--pod-identity-id-template cannot be used")?;
-        if let Some(oid) = self.pod_identity_extension_oid {
-            names = names.with_extension(oid, self.pod_identity_extension_encoding);
-        }
-        if self.pod_identity_substrate_extension {
-            names = names.with_substrate_extension();
-        }
+        let encoding = self.pod_identity_extension_encoding;
+        let extensions = pod_identity::Extensions {
+            own: self.pod_identity_extension_oid.map(|oid| (oid, encoding)),
+            substrate: self.pod_identity_substrate_extension,
+        };
+        let template = self.pod_identity_id_template.clone();
+        let names = pod_identity::Policy::new(trust_domain, template, extensions)
+            .context("--pod-identity-id-template cannot be used")?;
         Ok(self.signer(
             &self.pod_identity_signer_name,
             NamePolicy::PodIdentity(names),

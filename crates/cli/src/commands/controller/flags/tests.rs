@@ -211,7 +211,12 @@ fn extensions_are_there_on_request() {
     let oid: ExtensionOid = "1.3.6.1.4.1.99999.1".parse().unwrap();
     let flag = "--pod-identity-extension-oid=1.3.6.1.4.1.99999.1";
     let domain = "--pod-identity-trust-domain=td";
-    let with = |encoding| plain.clone().with_extension(oid, encoding);
+    let of = |own, substrate| {
+        let domain = "td".parse().unwrap();
+        let extensions = pod_identity::Extensions { own, substrate };
+        pod_identity::Policy::new(domain, plain.template().clone(), extensions).unwrap()
+    };
+    let with = |encoding| of(Some((oid, encoding)), false);
     assert_eq!(policy(&[domain, flag]), with(pod_identity::Encoding::Json));
     assert_eq!(
         policy(&[
@@ -223,8 +228,14 @@ fn extensions_are_there_on_request() {
     );
     assert_eq!(
         policy(&[domain, "--pod-identity-substrate-extension"]),
-        plain.clone().with_substrate_extension()
+        of(None, true)
     );
+    // The pod's UID stands in the ID or in an extension.
+    let of_account = "--pod-identity-id-template=/ns/{namespace}/sa/{service-account}";
+    policy(&[domain, of_account, "--pod-identity-substrate-extension"]);
+    let words = [MESHTOOL, POD_IDENTITY, &[of_account]].concat();
+    let error = parse(&words).unwrap().config().unwrap_err();
+    assert!(format!("{error:#}").contains("{pod-uid}"), "{error:#}");
     let error = parse(&["--pod-identity-extension-encoding=json"]).unwrap_err();
     assert!(error.contains("--pod-identity-extension-oid"), "{error}");
 }
