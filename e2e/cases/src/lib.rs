@@ -27,6 +27,7 @@ mod discovery;
 mod events;
 mod lists;
 pub mod material;
+mod merges;
 mod meshtool;
 mod metadata;
 mod nodes;
@@ -35,10 +36,12 @@ mod patches;
 mod paths;
 mod policy;
 mod requests;
+mod reviews;
 mod rights;
 mod samples;
 mod selectors;
 mod signers;
+mod tables;
 mod watches;
 mod world;
 
@@ -116,11 +119,14 @@ pub fn all() -> Vec<Case> {
     cases.extend(deletion::cases());
     cases.extend(events::cases());
     cases.extend(lists::cases());
+    cases.extend(merges::cases());
     cases.extend(metadata::cases());
     cases.extend(objects::cases());
     cases.extend(patches::cases());
     cases.extend(paths::cases());
+    cases.extend(reviews::cases());
     cases.extend(selectors::cases());
+    cases.extend(tables::cases());
     cases.extend(watches::cases());
     cases
 }
