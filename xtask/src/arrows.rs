@@ -144,6 +144,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "podcert-e2e",
         &[
+            // For kubectl, which runs against both servers.
+            "podcert-apiserver",
             "podcert-cases",
             "podcert-pki",
             "podcert-issuance",
