@@ -68,7 +68,7 @@ impl Representation {
                     "resourceVersion": value.pointer("/metadata/resourceVersion"),
                 });
                 let value = versions::view(kind, value);
-                let table = table(kind, std::iter::once(&value), metadata, options, now);
+                let table = table(kind, std::iter::once(&value), &metadata, options, now);
                 out.extend_from_slice(table.to_string().as_bytes());
             }
         }

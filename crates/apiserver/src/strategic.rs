@@ -79,7 +79,7 @@ fn merge_maps(
                     Some(Value::Array(list)) => list,
                     _ => Vec::new(),
                 };
-                let merged = merge_lists(schemas, known, old, patch, order)?;
+                let merged = merge_lists(schemas, known, &old, patch, order)?;
                 object.insert(field.clone(), merged.into());
             }
             (_, Value::Object(patch)) => {
@@ -110,16 +110,17 @@ fn merge_maps(
 fn merge_lists(
     schemas: &Schemas,
     field: Option<&Field>,
-    old: Vec<Value>,
+    old: &[Value],
     patch: &[Value],
     order: Option<&Value>,
 ) -> Result<Vec<Value>, Failure> {
-    let element = match field.map(|field| (&field.shape, field.merging.patch)) {
-        Some((Shape::List(element), Strategy::Merge(_) | Strategy::MergeRetaining(_))) => element,
-        _ => return Ok(patch.iter().map(clean_value).collect()),
+    let Some((Shape::List(element), Strategy::Merge(_) | Strategy::MergeRetaining(_))) =
+        field.map(|field| (&field.shape, field.merging.patch))
+    else {
+        return Ok(patch.iter().map(clean_value).collect());
     };
     let key = field.map_or("", merge_key);
-    let mut merged = old.clone();
+    let mut merged = old.to_vec();
     if key.is_empty() {
         for value in patch {
             if !merged.contains(value) {
@@ -158,8 +159,8 @@ fn merge_lists(
     }
     // Without an order, that of the patch is the one.
     match order {
-        Some(order) => in_order(merged, &old, order, key),
-        None => in_order(merged, &old, &patch.into(), key),
+        Some(order) => in_order(merged, old, order, key),
+        None => in_order(merged, old, &patch.into(), key),
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct TableOptions {
 pub(crate) fn table<'a>(
     kind: &Kind,
     objects: impl Iterator<Item = &'a Value>,
-    metadata: Value,
+    metadata: &Value,
     options: TableOptions,
     now: Timestamp,
 ) -> Value {

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -120,5 +121,19 @@ fn what_is_no_object_is_told() {
         [b"k8s\0".to_vec(), vec![0x80; 11]].concat(),
     ] {
         decode(&body).expect_err("no object");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_are_too_strange(
+        raw in prop::collection::vec(any::<u8>(), 0..120),
+        kind in "Pod|Deployment|Secret|Event|DeleteOptions|SelfSubjectAccessReview",
+    ) {
+        for version in ["v1", "apps/v1", "authorization.k8s.io/v1"] {
+            if let Ok(decoded) = decode(&message(version, &kind, &raw)) {
+                prop_assert_eq!(&decoded["kind"], &Value::from(kind.as_str()));
+            }
+        }
     }
 }

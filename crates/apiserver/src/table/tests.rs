@@ -46,7 +46,7 @@ fn ages_have_two_or_three_figures() {
 }
 
 /// Status of a pod with two containers, one init container and one sidecar.
-fn pod(status: Value) -> Value {
+fn pod(status: &Value) -> Value {
     json!({
         "metadata": {"name": "p", "creationTimestamp": "2026-11-21T11:59:00Z"},
         "spec": {
@@ -57,7 +57,7 @@ fn pod(status: Value) -> Value {
     })
 }
 
-fn first_cells(status: Value) -> String {
+fn first_cells(status: &Value) -> String {
     let cells = cells_of(kinds::PODS, &pod(status));
     let cells: Vec<&str> = cells.iter().take(5).filter_map(Value::as_str).collect();
     cells.join(" ")
@@ -117,14 +117,14 @@ fn a_pod_is_what_its_containers_are() {
             "p 0/3 Evicted 0 60s",
         ),
     ] {
-        assert_eq!(first_cells(status.clone()), expected, "{status}");
+        assert_eq!(first_cells(&status), expected, "{status}");
     }
 }
 
 #[test]
 fn a_pod_on_its_way_out_is_terminating_unless_it_has_ended() {
     for (phase, word) in [("Running", "Terminating"), ("Succeeded", "Succeeded")] {
-        let mut pod = pod(json!({"phase": phase}));
+        let mut pod = pod(&json!({"phase": phase}));
         pod["metadata"]["deletionTimestamp"] = json!("2026-11-21T12:00:30Z");
         assert_eq!(cells_of(kinds::PODS, &pod)[2], word);
     }

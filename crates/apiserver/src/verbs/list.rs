@@ -74,7 +74,7 @@ impl ApiServer {
                 .iter()
                 .map(|object| versions::view(target.kind, &object.value))
                 .collect();
-            let table = table(target.kind, objects.iter(), metadata, options, self.now());
+            let table = table(target.kind, objects.iter(), &metadata, options, self.now());
             return Ok(json_response(StatusCode::OK, table.to_string()));
         }
         Ok(json_response(
