@@ -131,7 +131,10 @@ impl Program {
             setup: setup.clone(),
             child,
             address: String::new(),
-            http: Client::builder(TokioExecutor::new()).build_http(),
+            // No connection is kept: a program that was held closes those that are.
+            http: Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build_http(),
         };
         let started = Instant::now();
         loop {
