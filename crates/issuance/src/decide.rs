@@ -83,7 +83,7 @@ fn plan(
         NamePolicy::PodIdentity(names) => {
             let (id, asked_for) = pod_identity::names(names, request, facts)?;
             extensions = asked_for;
-            (LeafNames::Spiffe(id), pod_identity::EXT_KEY_USAGES)
+            (LeafNames::Spiffe(id), spiffe::EXT_KEY_USAGES)
         }
     };
     if let Some(issuer) = &policy.service_account_issuer {

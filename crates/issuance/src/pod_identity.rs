@@ -15,8 +15,7 @@
 use std::{fmt, str::FromStr};
 
 use podcert_pki::{
-    ExtKeyUsages, ExtensionOid, LeafExtension, NameError, PodIdentity, PodIdentityWithUids,
-    SpiffeId, TrustDomain,
+    ExtensionOid, LeafExtension, NameError, PodIdentity, PodIdentityWithUids, SpiffeId, TrustDomain,
 };
 
 pub use crate::id_template::TemplateError;
@@ -24,9 +23,6 @@ use crate::{
     Facts, ObservedUid, Request, Wait, WaitReason, Wake,
     id_template::{Template, Vocabulary},
 };
-
-/// X509-SVIDs authenticate both ends, so they have both usages (X509-SVID 4.4).
-pub(crate) const EXT_KEY_USAGES: ExtKeyUsages = ExtKeyUsages::SERVER_AND_CLIENT;
 
 /// What a pod-identity signer puts into certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -68,6 +68,16 @@ pub(crate) fn issue(issuer_key: &PrivateKey, issuer: &Certificate, spec: &LeafSp
     check::leaf(tbs.assemble(&signature).unwrap(), spec).unwrap()
 }
 
+/// Leaf, intermediate and root.
+pub(crate) fn three() -> [Certificate; 3] {
+    let root = root(0);
+    let (root_key, middle_key) = (key(KeyType::EcdsaP256, 0), key(KeyType::EcdsaP256, 1));
+    let middle =
+        ca::new_intermediate(root_key, &root, middle_key.public_key(), &ca_spec("middle")).unwrap();
+    let leaf = issue(middle_key, &middle, &spiffe_spec());
+    [leaf, middle, root]
+}
+
 /// A chain for `spec` below root number 0, and the bundle that trusts it.
 pub(crate) fn issued(spec: &LeafSpec) -> (Chain, TrustBundle) {
     let root = root(0);

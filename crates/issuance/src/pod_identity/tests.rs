@@ -1,3 +1,4 @@
+use podcert_pki::ExtKeyUsages;
 use proptest::prelude::*;
 
 use super::*;

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     Chain, CredentialBundle, KeyType,
     ca::new_intermediate,
-    fixtures::{ca_spec, issue, issued, key, now, root, server_spec, spiffe_spec},
+    fixtures::{ca_spec, issue, issued, key, now, root, server_spec, spiffe_spec, three},
 };
 
 /// The checks that found something, in order of their names.
@@ -357,16 +357,6 @@ fn with_key(certificate: &Certificate, spki: &[u8]) -> Certificate {
     let tbs = sequence(&parts).unwrap();
     let signature = crate::asn1::bit_string(signature).unwrap();
     Certificate::from_der(sequence(&[&tbs, &algorithm, &signature]).unwrap()).unwrap()
-}
-
-/// Leaf, intermediate and root.
-fn three() -> [Certificate; 3] {
-    let root = root(0);
-    let (root_key, middle_key) = (key(KeyType::EcdsaP256, 0), key(KeyType::EcdsaP256, 1));
-    let middle =
-        new_intermediate(root_key, &root, middle_key.public_key(), &ca_spec("middle")).unwrap();
-    let leaf = issue(middle_key, &middle, &spiffe_spec());
-    [leaf, middle, root]
 }
 
 #[test]

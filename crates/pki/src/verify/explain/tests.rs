@@ -5,8 +5,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::{
     KeyType,
-    ca::new_intermediate,
-    fixtures::{ca_spec, issue, issued, key, now, root, server_spec, spiffe_spec},
+    fixtures::{ca_spec, issue, issued, key, now, server_spec, spiffe_spec, three},
 };
 
 fn bundle(anchors: &[&Certificate]) -> TrustBundle {
@@ -19,16 +18,6 @@ fn chain(leaf: &Certificate, above: &[&Certificate]) -> Chain {
 
 fn refused(chain: &Chain, anchors: &TrustBundle) -> Refusal {
     verify_explained(chain, anchors, Purpose::Client, now()).unwrap_err()
-}
-
-/// Leaf, intermediate and root.
-fn three() -> [Certificate; 3] {
-    let root = root(0);
-    let (root_key, middle_key) = (key(KeyType::EcdsaP256, 0), key(KeyType::EcdsaP256, 1));
-    let middle =
-        new_intermediate(root_key, &root, middle_key.public_key(), &ca_spec("middle")).unwrap();
-    let leaf = issue(middle_key, &middle, &spiffe_spec());
-    [leaf, middle, root]
 }
 
 #[test]
