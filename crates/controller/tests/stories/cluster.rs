@@ -94,14 +94,20 @@ type StoryBody = UnsyncBoxBody<Bytes, Infallible>;
 
 impl Setup {
     pub(crate) fn new() -> Self {
+        Self::on(ApiServer::builder())
+    }
+
+    /// On an API server that asks its roles.
+    pub(crate) fn with_rbac() -> Self {
+        Self::on(ApiServer::builder().rbac())
+    }
+
+    fn on(server: podcert_apiserver::Builder) -> Self {
         let clock = Arc::new(TokioClock::starting_at(
             "2026-11-21T12:00:00Z".parse().unwrap(),
         ));
         let dates = Arc::clone(&clock);
-        let api = ApiServer::builder()
-            .clock(Arc::new(move || dates.now()))
-            .seed(7)
-            .build();
+        let api = server.clock(Arc::new(move || dates.now())).seed(7).build();
         Self {
             api,
             clock,

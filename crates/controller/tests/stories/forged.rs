@@ -4,7 +4,6 @@
 //! admission policy too, which the embedded server does not evaluate.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use k8s_openapi::api::certificates::v1::PodCertificateRequest;
 use k8s_openapi::api::core::v1::Pod;
@@ -12,9 +11,8 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use k8s_openapi::{ByteString, Resource};
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt as _};
-use podcert_apiserver::{ApiServer, User};
+use podcert_apiserver::User;
 use podcert_pki::{ExtKeyUsages, KeyType, PrivateKey, empty_csr};
-use podcert_runtime::Clock as _;
 use rcgen::{CertificateParams, CustomExtension, DnType, IsCa, KeyUsagePurpose, SanType};
 use serde_json::{Value, json};
 
@@ -42,13 +40,7 @@ impl Scene {
 
     /// With a controller that has these rights.
     async fn with(rights: Value) -> Self {
-        let mut setup = Setup::new();
-        let dates = Arc::clone(&setup.clock);
-        setup.api = ApiServer::builder()
-            .clock(Arc::new(move || dates.now()))
-            .seed(7)
-            .rbac()
-            .build();
+        let setup = Setup::with_rbac();
         let client = |user| Client::new(setup.api.as_user(user), "default");
         let (mallory, kubelet) = (client(User::new(MALLORY)), client(User::node(NODE)));
         let admin = client(User::admin());

@@ -1,15 +1,12 @@
 //! The signer pod-identity, and what certificates say beside their names.
 
-use std::sync::Arc;
-
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
-use podcert_apiserver::{ApiServer, Fault, Matching, Occurrence, User, Verb};
+use podcert_apiserver::{Fault, Matching, Occurrence, User, Verb};
 use podcert_issuance::pod_identity::{Encoding, Extensions, IdTemplate, Policy};
 use podcert_pki::{ExtKeyUsages, ExtensionOid, verify};
-use podcert_runtime::Clock as _;
 use serde_json::{Value, json};
 
 use crate::cluster::{
@@ -174,13 +171,7 @@ async fn extensions_say_what_was_compared() {
 
 #[tokio::test(start_paused = true)]
 async fn uids_that_rbac_does_not_show_are_in_no_certificate() {
-    let mut setup = Setup::new();
-    let dates = Arc::clone(&setup.clock);
-    setup.api = ApiServer::builder()
-        .clock(Arc::new(move || dates.now()))
-        .seed(7)
-        .rbac()
-        .build();
+    let mut setup = Setup::with_rbac();
     setup.pod_identity = Some(policy(Extensions {
         substrate: true,
         ..Extensions::default()

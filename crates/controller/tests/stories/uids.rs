@@ -1,13 +1,11 @@
 //! The UIDs of nodes and service accounts, which are compared where RBAC shows them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
-use podcert_apiserver::{ApiServer, Effect, Fault, Matching, Occurrence, User, Verb};
-use podcert_runtime::Clock as _;
+use podcert_apiserver::{Effect, Fault, Matching, Occurrence, User, Verb};
 use serde_json::json;
 
 use crate::cluster::{Asked, CONTROLLER, Cluster, NODE, SPIFFE, Setup, create, delete};
@@ -174,13 +172,7 @@ async fn nothing_is_decided_before_the_uids_are_listed() {
 
 #[tokio::test(start_paused = true)]
 async fn what_rbac_does_not_show_is_not_compared_until_it_is() {
-    let mut setup = Setup::new();
-    let dates = Arc::clone(&setup.clock);
-    setup.api = ApiServer::builder()
-        .clock(Arc::new(move || dates.now()))
-        .seed(7)
-        .rbac()
-        .build();
+    let setup = Setup::with_rbac();
     let admin = Client::new(setup.api.as_user(User::admin()), "default");
     grant(&admin, CONTROLLER, meshtool()).await;
     let cluster = setup.ready().await;
