@@ -26,6 +26,17 @@ pub trait PodRunner: fmt::Debug + Send + Sync {
     /// # Errors
     /// A sentence that says why it did not start; the kubelet tries again.
     fn start(&self, launch: Launch, stop: StopSignal) -> Result<BoxFuture<'static, Exit>, String>;
+
+    /// Runs another command in a container that runs, as a probe does, and answers with what ends when the command has
+    /// ended. Dropping the future ends the command at once.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be run.
+    fn exec(
+        &self,
+        launch: &Launch,
+        argv: Vec<String>,
+    ) -> Result<BoxFuture<'static, Exit>, String>;
 }
 
 /// What a container needs to start.
@@ -77,7 +88,8 @@ struct Inner {
     runner: Arc<dyn PodRunner>,
     clock: SharedClock,
     tasks: TaskTracker,
-    by_pod: Mutex<HashMap<String, Entry>>,
+    /// By the pods' UIDs and the containers' names.
+    entries: Mutex<HashMap<String, BTreeMap<String, Entry>>>,
     /// Bumped whenever a container starts or ends.
     changes: watch::Sender<u64>,
 }
@@ -144,25 +156,26 @@ impl Containers {
             runner,
             clock,
             tasks: TaskTracker::new(),
-            by_pod: Mutex::default(),
+            entries: Mutex::default(),
             changes,
         }))
     }
 
-    /// Starts the pod's container in place of the one that ended before.
+    /// Starts a container of a pod in place of its run that ended before.
     pub(crate) fn start(&self, launch: Launch) -> Result<watch::Receiver<ContainerState>, String> {
-        let uid = launch.map.pod.uid.clone();
+        let (uid, container) = (launch.map.pod.uid.clone(), launch.container.clone());
         let (stop, asked) = watch::channel(None);
         let running = self.0.runner.start(launch, StopSignal::new(asked))?;
         let started = self.0.clock.now();
         let (state, seen) = watch::channel(ContainerState::Running { started });
-        self.entries().insert(
-            uid,
-            Entry {
-                state: seen.clone(),
-                stop,
-            },
-        );
+        let entry = Entry {
+            state: seen.clone(),
+            stop,
+        };
+        self.entries()
+            .entry(uid)
+            .or_default()
+            .insert(container, entry);
         self.changed();
         let this = self.clone();
         self.0.tasks.spawn(async move {
@@ -178,31 +191,64 @@ impl Containers {
         Ok(seen)
     }
 
-    /// The pod's container, if one was started.
-    pub(crate) fn find(&self, pod_uid: &str) -> Option<watch::Receiver<ContainerState>> {
-        self.entries().get(pod_uid).map(|entry| entry.state.clone())
+    /// Runs a command in a container.
+    pub(crate) fn exec(
+        &self,
+        launch: &Launch,
+        argv: Vec<String>,
+    ) -> Result<BoxFuture<'static, Exit>, String> {
+        self.0.runner.exec(launch, argv)
     }
 
-    /// Stops the pod's container, waits for its end and forgets it.
+    /// The pod's container of that name, if it was started.
+    pub(crate) fn find(
+        &self,
+        pod_uid: &str,
+        container: &str,
+    ) -> Option<watch::Receiver<ContainerState>> {
+        let entries = self.entries();
+        let entry = entries.get(pod_uid)?.get(container)?;
+        Some(entry.state.clone())
+    }
+
+    /// Asks one container to stop; its end is seen in its state.
+    pub(crate) fn stop_one(&self, pod_uid: &str, container: &str, grace: Duration) {
+        if let Some(entry) = self
+            .entries()
+            .get(pod_uid)
+            .and_then(|pod| pod.get(container))
+        {
+            entry.stop.send_replace(Some(grace));
+        }
+    }
+
+    /// Stops the pod's containers, waits for their end and forgets them.
     ///
     /// # Cancel safety
-    /// Dropped in between, the container still stops; calling again waits for it.
+    /// Dropped in between, the containers still stop; calling again waits for them.
     pub(crate) async fn remove(&self, pod_uid: &str, grace: Duration) {
-        let state = self.entries().get(pod_uid).map(|entry| {
-            entry.stop.send_replace(Some(grace));
-            entry.state.clone()
-        });
-        let Some(mut state) = state else { return };
-        let ended = |state: &ContainerState| matches!(state, ContainerState::Ended { .. });
-        // An error means its task is gone, and with it the container.
-        let _ = state.wait_for(ended).await;
-        self.entries().remove(pod_uid);
-        self.changed();
+        let states: Vec<_> = {
+            let entries = self.entries();
+            let pod = entries.get(pod_uid).into_iter().flat_map(BTreeMap::values);
+            pod.map(|entry| {
+                entry.stop.send_replace(Some(grace));
+                entry.state.clone()
+            })
+            .collect()
+        };
+        for mut state in states {
+            let ended = |state: &ContainerState| matches!(state, ContainerState::Ended { .. });
+            // An error means its task is gone, and with it the container.
+            let _ = state.wait_for(ended).await;
+        }
+        if self.entries().remove(pod_uid).is_some() {
+            self.changed();
+        }
     }
 
     /// Asks everything to stop.
     pub(crate) fn stop(&self, grace: Duration) {
-        for entry in self.entries().values() {
+        for entry in self.entries().values().flat_map(BTreeMap::values) {
             entry.stop.send_replace(Some(grace));
         }
     }
@@ -225,7 +271,7 @@ impl Containers {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.0.by_pod.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, HashMap<String, BTreeMap<String, Entry>>> {
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -99,6 +99,37 @@ impl PodRunner for Processes {
         }
         .boxed())
     }
+
+    fn exec(
+        &self,
+        launch: &Launch,
+        argv: Vec<String>,
+    ) -> Result<BoxFuture<'static, Exit>, String> {
+        let mut child = Command::new(&launch.program)
+            .args(["sandbox", "exec-pod", "--map"])
+            .arg(&launch.map_file)
+            .arg("--")
+            .args(argv)
+            .env_clear()
+            .envs(&launch.environment)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", launch.program.display()))?;
+        let group = Group::of(&child);
+        Ok(async move {
+            // Held until the end, as for the container itself.
+            let _guard = child.stdin.take();
+            let exit = exit_of(child.wait().await);
+            drop(group);
+            exit
+        }
+        .boxed())
+    }
 }
 
 /// Waits for the end of the process; when asked to stop: SIGTERM, the grace period, SIGKILL.
@@ -203,10 +234,14 @@ async fn next_line<R: AsyncBufRead + Unpin>(reader: &mut R) -> Option<String> {
     }
 }
 
-/// A socket of a process that is gone would refuse both connections and its successor.
+/// A socket of a process that is gone would refuse both connections and its successor. Those that answer belong to
+/// another container of the pod.
 fn clear_sockets(folder: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
-        std::fs::remove_file(entry?.path())?;
+        let path = entry?.path();
+        if std::os::unix::net::UnixStream::connect(&path).is_err() {
+            std::fs::remove_file(path)?;
+        }
     }
     Ok(())
 }

@@ -139,12 +139,9 @@ impl PodWorker {
                 return;
             }
         };
-        let mut playing = Playing::new(
-            plan,
-            folder,
-            &self.pod,
-            self.shared.node.containers.find(&self.name.uid),
-        );
+        let containers = &self.shared.node.containers;
+        let container = containers.find(&self.name.uid, &plan.container);
+        let mut playing = Playing::new(plan, folder, &self.pod, container);
         while !self.terminating() {
             self.look_at_certificates(&mut playing).await;
             self.sync_volumes(&mut playing).await;
