@@ -192,7 +192,7 @@ impl Sandbox {
         let listener = match door {
             Door::Closed => None,
             Door::Loopback => {
-                let opened = Listener::open(api.clone(), state.path(), clock.clone()).await;
+                let opened = Listener::open(api.clone(), state.path()).await;
                 Some(opened.map_err(|error| Error::Listener(error.into()))?)
             }
         };

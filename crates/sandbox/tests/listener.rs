@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 async fn sandbox() -> Sandbox {
@@ -177,6 +178,72 @@ async fn without_a_certificate_of_this_sandbox_there_is_nothing() {
     );
     sandbox.shutdown().await.unwrap();
     other.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn pods_have_a_door_of_their_own_with_the_same_rules() {
+    let sandbox = sandbox().await;
+    let path = sandbox.kubeconfig(&User::admin()).unwrap();
+    let credential = Credential::read(&path);
+    let socket = sandbox.state_dir().join("api.sock");
+    for (shown, expected) in [(Some(&credential), 200), (None, 401)] {
+        let stream = UnixStream::connect(&socket).await.unwrap();
+        let name = ServerName::try_from("kubernetes.default.svc").unwrap();
+        let mut stream = credential
+            .client(shown)
+            .connect(name, stream)
+            .await
+            .unwrap();
+        let request = get("kubernetes.default.svc:443", "");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {expected} ")),
+            "{answer}"
+        );
+    }
+    sandbox.shutdown().await.unwrap();
+    assert!(!socket.exists());
+}
+
+/// Runs a program as somebody else and answers whether it succeeded, with what it said.
+fn as_nobody(program: &str, arguments: &[&str]) -> (bool, String) {
+    let output = std::process::Command::new(program)
+        .args(arguments)
+        .uid(65_534)
+        .gid(65_534)
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    (output.status.success(), said)
+}
+
+#[tokio::test]
+async fn another_user_of_the_machine_sees_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can act as another user");
+        return;
+    }
+    let sandbox = sandbox().await;
+    let kubeconfig = sandbox.kubeconfig(&User::admin()).unwrap();
+    let state = sandbox.state_dir();
+    let (there, said) = as_nobody("cat", &["/etc/passwd"]);
+    assert!(there, "nobody is somebody who can read files: {said}");
+    let secrets = [kubeconfig.as_path(), state, &state.join("credentials")];
+    for path in secrets {
+        let path = path.to_str().unwrap();
+        for reading in [["cat", path], ["ls", path]] {
+            let (read, said) = as_nobody(reading[0], &reading[1..]);
+            assert!(!read && said.contains("ermission denied"), "{said}");
+        }
+    }
+    let socket = state.join("api.sock");
+    let (found, _) = as_nobody("test", &["-S", socket.to_str().unwrap()]);
+    assert!(!found, "the pods' door can be reached");
+    sandbox.shutdown().await.unwrap();
 }
 
 #[tokio::test]

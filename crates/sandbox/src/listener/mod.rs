@@ -4,6 +4,11 @@
 //! anybody without a client certificate of this sandbox (401), which lies in a 0600 file in the sandbox's 0700 folder;
 //! a request that carries an `Origin` is a web page's and is refused; so is one whose host is not the loopback address
 //! it was sent to, since that is how a foreign name that resolves to 127.0.0.1 looks.
+//!
+//! Pods come through a second door, the UNIX socket [`SOCKET`] in the sandbox's folder, with the same TLS: there the
+//! folder's mode keeps others out, and hosts may be called what the cluster calls them.
+//!
+//! Its certificates follow the system's clock, whatever the sandbox's shows: so do kubectl and every Kubernetes client.
 
 mod credentials;
 
@@ -23,12 +28,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use podcert_apiserver::{ApiServer, User};
-use podcert_runtime::SharedClock;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use podcert_runtime::{Clock, SystemClock};
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -52,29 +57,27 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Opens the port. Credentials will lie in `<state>/credentials`.
-    pub(crate) async fn open(
-        api: ApiServer,
-        state: &Path,
-        clock: SharedClock,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn open(api: ApiServer, state: &Path) -> anyhow::Result<Self> {
         let folder = state.join("credentials");
         make_private(&folder)?;
-        let ca = Ca::create(clock.now())?;
-        let config = tls(&ca, clock)?;
+        let ca = Ca::create(SystemClock.now())?;
+        let tls = TlsAcceptor::from(tls(&ca)?);
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = socket.local_addr()?;
+        let inside = UnixListener::bind(state.join(SOCKET))?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let door = Arc::new(Door {
-            api,
-            port: address.port(),
-        });
-        tasks.spawn(accept(
-            socket,
-            TlsAcceptor::from(config),
-            door,
-            stop.clone(),
-            tasks.clone(),
-        ));
+        let hall = |port| Hall {
+            tls: tls.clone(),
+            door: Arc::new(Door {
+                api: api.clone(),
+                port,
+            }),
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(hall(Some(address.port())).receive(async move || Ok(socket.accept().await?.0)));
+        tasks.spawn(hall(None).receive(async move || Ok(inside.accept().await?.0)));
         Ok(Self {
             address,
             ca,
@@ -145,7 +148,8 @@ impl Drop for Listener {
 #[derive(Debug)]
 struct Door {
     api: ApiServer,
-    port: u16,
+    /// The port of the loopback interface; none for the pods' door, which no web page finds.
+    port: Option<u16>,
 }
 
 type Answer = Response<Either<podcert_apiserver::ApiBody, Full<Bytes>>>;
@@ -172,10 +176,13 @@ impl Door {
 
     /// Whether every host the request names is this listener.
     fn is_meant(&self, request: &Request<Incoming>) -> bool {
+        let Some(port) = self.port else {
+            return true;
+        };
         let ours = |host: &str| {
-            let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
+            let (name, named) = host.rsplit_once(':').unwrap_or((host, ""));
             (name == "127.0.0.1" || name.eq_ignore_ascii_case("localhost"))
-                && port.parse() == Ok(self.port)
+                && named.parse() == Ok(port)
         };
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         let hosts = request
@@ -208,17 +215,15 @@ fn refusal(code: StatusCode, message: &str) -> Answer {
 }
 
 /// TLS as the listener speaks it: its own certificate, and client certificates of its own CA or none.
-fn tls(ca: &Ca, clock: SharedClock) -> anyhow::Result<Arc<ServerConfig>> {
+fn tls(ca: &Ca) -> anyhow::Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(ca.certificate().der().to_vec()))?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
         .build()?;
-    let (certificate, key) = ca
-        .server(&["localhost", "kubernetes.default.svc"])?
-        .into_rustls()?;
-    let mut config = ServerConfig::builder_with_details(provider, Arc::new(Time(clock)))
+    let (certificate, key) = ca.server(NAMES)?.into_rustls()?;
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
         .with_single_cert(vec![certificate], key)?;
@@ -226,49 +231,45 @@ fn tls(ca: &Ca, clock: SharedClock) -> anyhow::Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// The sandbox's clock, for rustls.
-#[derive(Debug)]
-struct Time(SharedClock);
-
-impl rustls::time_provider::TimeProvider for Time {
-    fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.0.now().as_second()).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-    }
-}
-
-async fn accept(
-    socket: TcpListener,
+/// Where connections of one door are received.
+struct Hall {
     tls: TlsAcceptor,
     door: Arc<Door>,
+    places: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            accepted = socket.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, most likely: give others the time to close theirs.
-            tokio::time::sleep(ACCEPT_RETRY).await;
-            continue;
-        };
-        // Who comes when the house is full is sent away rather than kept in the hall.
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            continue;
-        };
-        let (tls, door, stop) = (tls.clone(), door.clone(), stop.clone());
-        tasks.spawn(async move {
-            tokio::select! {
+}
+
+impl Hall {
+    async fn receive<S>(self, accept: impl AsyncFn() -> std::io::Result<S>)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        loop {
+            let accepted = tokio::select! {
                 biased;
-                () = stop.cancelled() => {}
-                () = serve(stream, tls, door) => {}
-            }
-            drop(place);
-        });
+                () = self.stop.cancelled() => return,
+                accepted = accept() => accepted,
+            };
+            let Ok(stream) = accepted else {
+                // Out of file descriptors, most likely: give others the time to close theirs.
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            };
+            // Who comes when the house is full is sent away rather than kept in the hall.
+            let Ok(place) = self.places.clone().try_acquire_owned() else {
+                continue;
+            };
+            let (tls, door, stop) = (self.tls.clone(), self.door.clone(), self.stop.clone());
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = serve(stream, tls, door) => {}
+                }
+                drop(place);
+            });
+        }
     }
 }
 
@@ -311,13 +312,22 @@ where
     }
 }
 
+/// The door of the pods, in the sandbox's folder.
+pub(crate) const SOCKET: &str = "api.sock";
+/// What callers may take the server for: kubectl on the port, and pods.
+const NAMES: &[&str] = &[
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+];
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const CONNECTIONS: usize = 512;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use podcert_runtime::SystemClock;
     use rustls::ClientConfig;
     use rustls::pki_types::ServerName;
     use tokio::io::{AsyncReadExt, duplex};
@@ -328,8 +338,7 @@ mod tests {
 
     /// A connection that is made and then says nothing.
     async fn silent(user: Option<&User>) -> TlsStream<tokio::io::DuplexStream> {
-        let clock: SharedClock = Arc::new(SystemClock);
-        let ca = Ca::create(clock.now()).unwrap();
+        let ca = Ca::create(SystemClock.now()).unwrap();
         let mut roots = RootCertStore::empty();
         let anchor = CertificateDer::from(ca.certificate().der().to_vec());
         roots.add(anchor).unwrap();
@@ -345,14 +354,10 @@ mod tests {
         };
         let door = Arc::new(Door {
             api: ApiServer::builder().build(),
-            port: 1,
+            port: Some(1),
         });
         let (near, far) = duplex(64 * 1024);
-        tokio::spawn(serve(
-            near,
-            TlsAcceptor::from(tls(&ca, clock).unwrap()),
-            door,
-        ));
+        tokio::spawn(serve(near, TlsAcceptor::from(tls(&ca).unwrap()), door));
         TlsConnector::from(Arc::new(client))
             .connect(ServerName::try_from("localhost").unwrap(), far)
             .await
