@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use podcert_runtime::{SharedClock, SystemClock, shutdown};
+use podcert_runtime::{ScaledClock, SharedClock, SystemClock, shutdown};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -156,7 +156,7 @@ fn start(log: &str, format: LogFormat, command: Command, host: &Host) -> Result<
 }
 
 async fn run(command: Command, host: &Host) -> Result<ExitCode> {
-    let clock: SharedClock = Arc::new(SystemClock);
+    let clock = clock()?;
     let shutdown = shutdown::signal().context("cannot listen for signals")?;
     match command {
         Command::Controller(args) => controller::run(*args, clock, shutdown).await,
@@ -167,6 +167,22 @@ async fn run(command: Command, host: &Host) -> Result<ExitCode> {
         Command::Verify(args) => verify::run(args, clock).await,
         Command::MakeCaPoolSecret(args) => make_ca_pool_secret::run(args, clock).await,
         Command::Sandbox(_) => anyhow::bail!("sandbox exec-pod stands first on a command line"),
+    }
+}
+
+/// The system's clock, or the sandbox's where its pods are told of one.
+fn clock() -> Result<SharedClock> {
+    match std::env::var(ScaledClock::VARIABLE) {
+        Ok(words) => {
+            let clock: ScaledClock = words
+                .parse()
+                .with_context(|| format!("environment variable {}", ScaledClock::VARIABLE))?;
+            Ok(Arc::new(clock))
+        }
+        Err(std::env::VarError::NotPresent) => Ok(Arc::new(SystemClock)),
+        Err(error) => {
+            Err(error).with_context(|| format!("environment variable {}", ScaledClock::VARIABLE))
+        }
     }
 }
 

@@ -18,6 +18,6 @@ pub mod server_clock;
 pub mod shutdown;
 
 pub use crate::backoff::{Backoff, Jitter};
-pub use crate::clock::{Clock, SharedClock, SystemClock, TokioClock};
+pub use crate::clock::{Clock, NotAClock, ScaledClock, SharedClock, SystemClock, TokioClock};
 pub use crate::health::{Check, Health};
 pub use crate::server_clock::ServerClock;
