@@ -32,11 +32,7 @@ pub trait PodRunner: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// A sentence that says why it cannot be run.
-    fn exec(
-        &self,
-        launch: &Launch,
-        argv: Vec<String>,
-    ) -> Result<BoxFuture<'static, Exit>, String>;
+    fn exec(&self, launch: &Launch, argv: Vec<String>) -> Result<BoxFuture<'static, Exit>, String>;
 }
 
 /// What a container needs to start.
@@ -272,6 +268,9 @@ impl Containers {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<String, BTreeMap<String, Entry>>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -100,11 +100,7 @@ impl PodRunner for Processes {
         .boxed())
     }
 
-    fn exec(
-        &self,
-        launch: &Launch,
-        argv: Vec<String>,
-    ) -> Result<BoxFuture<'static, Exit>, String> {
+    fn exec(&self, launch: &Launch, argv: Vec<String>) -> Result<BoxFuture<'static, Exit>, String> {
         let mut child = Command::new(&launch.program)
             .args(["sandbox", "exec-pod", "--map"])
             .arg(&launch.map_file)

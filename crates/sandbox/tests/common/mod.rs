@@ -70,8 +70,14 @@ impl PodRunner for Tasks {
     }
 
     /// `true` succeeds and everything else fails, unless the test says otherwise by [`Tasks::healthy`].
-    fn exec(&self, _launch: &Launch, argv: Vec<String>) -> Result<BoxFuture<'static, Exit>, String> {
-        let healthy = argv.iter().any(|word| self.healthy.lock().unwrap().contains(word));
+    fn exec(
+        &self,
+        _launch: &Launch,
+        argv: Vec<String>,
+    ) -> Result<BoxFuture<'static, Exit>, String> {
+        let healthy = argv
+            .iter()
+            .any(|word| self.healthy.lock().unwrap().contains(word));
         let code = i32::from(!healthy && argv != ["true"]);
         Ok(async move { Exit::Code(code) }.boxed())
     }
