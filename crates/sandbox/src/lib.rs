@@ -20,6 +20,7 @@ mod controllers;
 pub mod exec_pod;
 mod folders;
 mod images;
+pub mod instance;
 mod kubelet;
 mod listener;
 mod logs;

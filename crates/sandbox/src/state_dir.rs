@@ -119,7 +119,7 @@ impl StateDir {
 
 /// Whether only we and the system can rename what we make in `parent`: nobody else may write there, unless the sticky
 /// bit keeps each one's entries apart.
-fn check_parent(parent: &Path) -> io::Result<Result<(), StateDirError>> {
+pub(crate) fn check_parent(parent: &Path) -> io::Result<Result<(), StateDirError>> {
     let meta = fs::metadata(parent)?;
     let (owner, mode) = (meta.uid(), meta.mode() & 0o7777);
     // Whoever owns the root folder is the system, also where a user namespace shows it under another number.
