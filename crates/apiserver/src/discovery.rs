@@ -9,7 +9,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::kinds::{Feature, KINDS};
+use crate::kinds::{self, Feature, KINDS, Kind};
 use crate::openapi;
 use crate::reviews::{self, REVIEWS};
 use crate::service::{ApiBody, json_response, text_response};
@@ -89,8 +89,75 @@ struct Resource {
     verbs: &'static [&'static str],
     short_names: &'static [&'static str],
     categories: &'static [&'static str],
-    /// The name under which there is a status subresource.
-    status: Option<&'static str>,
+    parts: Vec<SubResource>,
+}
+
+/// A subresource, as discovery shows it.
+struct SubResource {
+    name: &'static str,
+    /// Group, version and kind of what is read and written there, if they are not the resource's.
+    kind: Option<(&'static str, &'static str, &'static str)>,
+    verbs: &'static [&'static str],
+}
+
+impl SubResource {
+    /// Those of a kind, by name.
+    fn of(kind: &Kind) -> Vec<Self> {
+        let mut parts = Vec::new();
+        if kind.id == kinds::PODS {
+            parts.push(Self {
+                name: "log",
+                kind: None,
+                verbs: &["get"],
+            });
+        }
+        if kind.has(Feature::Scale) {
+            parts.push(Self {
+                name: "scale",
+                kind: Some(("autoscaling", "v1", "Scale")),
+                verbs: UPDATE_VERBS,
+            });
+        }
+        if kind.has(Feature::Status) {
+            parts.push(Self {
+                name: "status",
+                kind: None,
+                verbs: UPDATE_VERBS,
+            });
+        }
+        if kind.id == kinds::SERVICE_ACCOUNTS {
+            parts.push(Self {
+                name: "token",
+                kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
+                verbs: &["create"],
+            });
+        }
+        parts
+    }
+
+    fn to_plain(&self, of: &Resource) -> Value {
+        let mut shown = json!({
+            "name": format!("{}/{}", of.plural, self.name),
+            "singularName": "",
+            "namespaced": of.is_namespaced,
+            "kind": self.kind.map_or(of.kind, |(_, _, kind)| kind),
+            "verbs": self.verbs,
+        });
+        if let (Some((group, version, _)), Some(map)) = (self.kind, shown.as_object_mut()) {
+            map.insert("group".into(), group.into());
+            map.insert("version".into(), version.into());
+        }
+        shown
+    }
+
+    fn to_aggregated(&self, of: &Resource) -> Value {
+        let (group, version, kind) = self.kind.unwrap_or(("", "", of.kind));
+        json!({
+            "subresource": self.name,
+            "responseKind": {"group": group, "version": version, "kind": kind},
+            "verbs": self.verbs,
+        })
+    }
 }
 
 /// The resources of a group and version, by name.
@@ -109,7 +176,7 @@ fn resources(group: &str, version: &str, served: Versions) -> Vec<Resource> {
                 true => &["all"],
                 false => &[],
             },
-            status: kind.has(Feature::Status).then_some(kind.plural_status),
+            parts: SubResource::of(kind),
         });
     let reviews = REVIEWS
         .iter()
@@ -122,7 +189,7 @@ fn resources(group: &str, version: &str, served: Versions) -> Vec<Resource> {
             verbs: &["create"],
             short_names: &[],
             categories: &[],
-            status: None,
+            parts: Vec::new(),
         });
     let mut resources: Vec<Resource> = kinds.chain(reviews).collect();
     resources.sort_by_key(|resource| resource.plural);
@@ -180,15 +247,7 @@ fn resource_list(group: &str, version: &str, served: Versions) -> Value {
     let mut list = Vec::new();
     for resource in resources(group, version, served) {
         list.push(resource.to_plain());
-        if let Some(status) = resource.status {
-            list.push(json!({
-                "name": status,
-                "singularName": "",
-                "namespaced": resource.is_namespaced,
-                "kind": resource.kind,
-                "verbs": STATUS_VERBS,
-            }));
-        }
+        list.extend(resource.parts.iter().map(|part| part.to_plain(&resource)));
     }
     json!({
         "kind": "APIResourceList",
@@ -282,13 +341,9 @@ impl Resource {
             "verbs": self.verbs,
         });
         self.add_names(&mut resource);
-        if let (Some(_), Some(map)) = (self.status, resource.as_object_mut()) {
-            let status = json!({
-                "subresource": "status",
-                "responseKind": kind,
-                "verbs": STATUS_VERBS,
-            });
-            map.insert("subresources".into(), json!([status]));
+        if let (false, Some(map)) = (self.parts.is_empty(), resource.as_object_mut()) {
+            let parts = self.parts.iter().map(|part| part.to_aggregated(self));
+            map.insert("subresources".into(), parts.collect());
         }
         resource
     }
@@ -315,5 +370,5 @@ const MAIN_VERBS: &[&str] = &[
     "update",
     "watch",
 ];
-const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+const UPDATE_VERBS: &[&str] = &["get", "patch", "update"];
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";

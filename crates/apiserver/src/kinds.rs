@@ -20,6 +20,8 @@ pub(crate) struct Kind {
     pub(crate) plural: &'static str,
     /// `plural/status`, the name under which statistics and faults know the subresource.
     pub(crate) plural_status: &'static str,
+    /// `plural/scale`, likewise.
+    pub(crate) plural_scale: &'static str,
     pub(crate) singular: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) short_names: &'static [&'static str],
@@ -52,6 +54,8 @@ pub(crate) enum Feature {
     GracefulDeletion,
     /// DELETE answers with the object, not with a `Status`.
     ReturnsDeleted,
+    /// There is a `scale` subresource.
+    Scale,
     /// There is a `status` subresource.
     Status,
     /// A status update may change labels and annotations.
@@ -65,6 +69,7 @@ pub(crate) enum Feature {
 pub(crate) enum Rules {
     ClusterTrustBundle,
     ConfigMap,
+    DaemonSet,
     Event,
     Lease,
     Namespace,
@@ -148,6 +153,7 @@ macro_rules! kinds {
             version: $version,
             plural: $plural,
             plural_status: concat!($plural, "/status"),
+            plural_scale: concat!($plural, "/scale"),
             singular: $singular,
             kind: $kind,
             short_names: &[$($short),*],
@@ -190,10 +196,12 @@ kinds! {
         ["metadata.namespace", "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid",
          "regarding.apiVersion", "regarding.resourceVersion", "regarding.fieldPath", "reason",
          "reportingController", "type"], Event }
+    DAEMON_SETS { "apps", "v1", "daemonsets", "daemonset", "DaemonSet", ["ds"], Namespaced,
+        Subdomain, [All, Generation, Status, UnconditionalUpdate], [], DaemonSet }
     DEPLOYMENTS { "apps", "v1", "deployments", "deployment", "Deployment", ["deploy"], Namespaced,
-        Subdomain, [All, Generation, Status, UnconditionalUpdate], [], Workload }
+        Subdomain, [All, Generation, Scale, Status, UnconditionalUpdate], [], Workload }
     REPLICA_SETS { "apps", "v1", "replicasets", "replicaset", "ReplicaSet", ["rs"], Namespaced,
-        Subdomain, [All, Generation, Status, UnconditionalUpdate], [], Workload }
+        Subdomain, [All, Generation, Scale, Status, UnconditionalUpdate], [], Workload }
     LEASES { "coordination.k8s.io", "v1", "leases", "lease", "Lease", [], Namespaced, Subdomain,
         [CreateOnUpdate], [], Lease }
     POD_CERTIFICATE_REQUESTS { "certificates.k8s.io", "v1", "podcertificaterequests",

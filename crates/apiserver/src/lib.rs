@@ -21,6 +21,8 @@
 //! - `representation`, `table`: objects whole, as metadata, or as the rows that kubectl prints.
 //! - `discovery`, `reviews`: what is served, and what callers may do.
 //! - `verbs`: get, list, watch, create, update, patch, delete, the same for all kinds.
+//! - `logs`: the logs of pods, from a [`PodLogSource`]; `tokens`: service account tokens, their issuer
+//!   and who reads them ([`ApiServer::authenticate`]).
 //! - `strategy`: defaults and rules per kind, among them all of PodCertificateRequest and
 //!   ClusterTrustBundle, worded as kube-apiserver 1.37 words them.
 //! - `store`: objects, one revision counter, a bounded log of changes that watches read.
@@ -53,6 +55,7 @@ mod discovery;
 mod faults;
 mod field;
 mod kinds;
+mod logs;
 mod node;
 mod object;
 mod openapi;
@@ -72,12 +75,14 @@ mod store;
 mod strategic;
 mod strategy;
 mod table;
+mod tokens;
 mod user;
 mod verbs;
 mod versions;
 mod watch;
 
 pub use faults::{Effect, Fault, Faults, Matching, Occurrence};
+pub use logs::{PodLogQuery, PodLogSource};
 pub use request::Verb;
 pub use server::{ApiServer, Builder, ServerClock};
 pub use service::{ApiBody, ApiService};

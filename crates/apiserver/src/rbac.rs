@@ -126,6 +126,14 @@ pub(crate) fn defaults() -> Vec<(usize, Value)> {
             json!(["system:authenticated", "system:unauthenticated"]),
         ),
         (
+            "system:service-account-issuer-discovery",
+            json!([{"verbs": ["get"], "nonResourceURLs": [
+                "/.well-known/openid-configuration", "/.well-known/openid-configuration/",
+                "/openid/v1/jwks", "/openid/v1/jwks/",
+            ]}]),
+            json!(["system:serviceaccounts"]),
+        ),
+        (
             "system:cluster-trust-bundle-discovery",
             json!([{"apiGroups": ["certificates.k8s.io"], "resources": ["clustertrustbundles"],
                     "verbs": ["get", "list", "watch"]}]),

@@ -77,7 +77,13 @@ impl fmt::Display for Verb {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Part {
     Main,
+    /// The log of a pod.
+    Log,
+    /// The scale of a workload, seen as one type for all of them.
+    Scale,
     Status,
+    /// Tokens of a service account.
+    Token,
 }
 
 /// A request for resources.
@@ -97,7 +103,10 @@ impl Target {
     pub(crate) fn resource(&self) -> &'static str {
         match self.part {
             Part::Main => self.kind.plural,
+            Part::Log => "pods/log",
+            Part::Scale => self.kind.plural_scale,
             Part::Status => self.kind.plural_status,
+            Part::Token => "serviceaccounts/token",
         }
     }
 }
@@ -158,20 +167,35 @@ pub(crate) fn route(
     let (plural, name, part) = match rest.as_slice() {
         [plural] => (*plural, "", Part::Main),
         [plural, name] => (*plural, *name, Part::Main),
+        [plural, name, "log"] => (*plural, *name, Part::Log),
+        [plural, name, "scale"] => (*plural, *name, Part::Scale),
         [plural, name, "status"] => (*plural, *name, Part::Status),
+        [plural, name, "token"] => (*plural, *name, Part::Token),
         _ => return Err(Failure::no_such_resource()),
     };
     let kind = kinds::find(group, version, plural)
         .filter(|kind| versions.include(kind))
         .ok_or_else(Failure::no_such_resource)?;
     let across_namespaces = kind.is_namespaced() && namespace.is_empty();
-    if (part == Part::Status && !kind.has(Feature::Status))
+    let has_part = match part {
+        Part::Main => true,
+        Part::Log => kind.id == kinds::PODS,
+        Part::Scale => kind.has(Feature::Scale),
+        Part::Status => kind.has(Feature::Status),
+        Part::Token => kind.id == kinds::SERVICE_ACCOUNTS,
+    };
+    if !has_part
         || (across_namespaces && !name.is_empty())
         || (!kind.is_namespaced() && !namespace.is_empty())
     {
         return Err(Failure::no_such_resource());
     }
     let verb = match (method, name.is_empty()) {
+        (&Method::POST, false) if part == Part::Token => Verb::Create,
+        (&Method::GET, false) if part == Part::Log => Verb::Get,
+        _ if matches!(part, Part::Log | Part::Token) => {
+            return Err(Failure::method_not_allowed());
+        }
         (&Method::GET, true) if query.watch => Verb::Watch,
         (&Method::GET, true) => Verb::List,
         (&Method::GET, false) => Verb::Get,

@@ -1,16 +1,18 @@
-//! Questions about oneself: SelfSubjectAccessReview, SelfSubjectRulesReview, SelfSubjectReview.
+//! Questions: SelfSubjectAccessReview, SelfSubjectRulesReview and SelfSubjectReview about oneself,
+//! TokenReview about a token.
 //!
 //! They are resources that are only created and never kept: the answer is the object with its
 //! status. `kubectl auth can-i` and `kubectl auth whoami` ask them. What they say is what the
 //! server's [`Authorizer`] says to a request of that kind.
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::field::FieldError;
 use crate::object::{list, text};
+use crate::server::ApiServer;
 use crate::status::Failure;
+use crate::tokens;
 use crate::user::{Attributes, Authorizer, Permission, User};
 use crate::verbs::rfc3339;
 
@@ -28,6 +30,7 @@ pub(crate) struct Review {
 enum Question {
     Access,
     Rules,
+    Token,
     User,
 }
 
@@ -39,6 +42,13 @@ pub(crate) static REVIEWS: &[Review] = &[
         singular: "selfsubjectreview",
         kind: "SelfSubjectReview",
         question: Question::User,
+    },
+    Review {
+        group: "authentication.k8s.io",
+        plural: "tokenreviews",
+        singular: "tokenreview",
+        kind: "TokenReview",
+        question: Question::Token,
     },
     Review {
         group: "authorization.k8s.io",
@@ -71,12 +81,12 @@ impl Review {
     /// The question in `body`, answered for `user`.
     pub(crate) fn answer(
         &self,
+        server: &ApiServer,
         user: &User,
-        authorizer: &dyn Authorizer,
-        now: Timestamp,
         body: &Bytes,
     ) -> Result<Value, Failure> {
-        let mut review = self.parse(body)?;
+        let authorizer = server.inner.authorizer.as_ref();
+        let mut review = parse(body, self.kind, &self.api_version())?;
         let status = match self.question {
             Question::Access => self.access(&review, user, authorizer)?,
             Question::Rules => {
@@ -86,6 +96,7 @@ impl Review {
                 }
                 rules(user, authorizer, namespace)
             }
+            Question::Token => token(server, &review)?,
             Question::User => json!({"userInfo": user_info(user)}),
         };
         if let Some(map) = review.as_object_mut() {
@@ -94,7 +105,7 @@ impl Review {
             map.insert("status".into(), status);
             match self.question {
                 Question::User => {
-                    let metadata = json!({"creationTimestamp": rfc3339(now)});
+                    let metadata = json!({"creationTimestamp": rfc3339(server.now())});
                     map.insert("metadata".into(), metadata);
                 }
                 Question::Rules => {
@@ -102,34 +113,10 @@ impl Review {
                     map.insert("metadata".into(), json!({}));
                     map.insert("spec".into(), json!({}));
                 }
-                Question::Access => {
+                Question::Access | Question::Token => {
                     map.entry("metadata").or_insert_with(|| json!({}));
                 }
             }
-        }
-        Ok(review)
-    }
-
-    fn parse(&self, body: &Bytes) -> Result<Value, Failure> {
-        let unreadable = |why: String| {
-            Failure::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why}",
-                self.kind
-            ))
-        };
-        let review: Value =
-            serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
-        if !review.is_object() {
-            return Err(unreadable("a review is an object".into()));
-        }
-        let (kind, version) = (text(&review, &["kind"]), text(&review, &["apiVersion"]));
-        if !matches!(kind, "") && kind != self.kind
-            || !matches!(version, "") && version != self.api_version()
-        {
-            return Err(Failure::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {}",
-                self.kind
-            )));
         }
         Ok(review)
     }
@@ -190,6 +177,51 @@ impl Review {
     }
 }
 
+/// The object in a body, of a type that is never stored; absent kinds and versions are taken for
+/// these.
+pub(crate) fn parse(body: &Bytes, kind: &str, api_version: &str) -> Result<Value, Failure> {
+    let unreadable = |why: String| {
+        Failure::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why}"
+        ))
+    };
+    let object: Value =
+        serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
+    if !object.is_object() {
+        return Err(unreadable(format!("a {kind} is an object")));
+    }
+    let (given, version) = (text(&object, &["kind"]), text(&object, &["apiVersion"]));
+    if !matches!(given, "") && given != kind || !matches!(version, "") && version != api_version {
+        return Err(Failure::bad_request(format!(
+            "{given} in version {version:?} cannot be handled as a {kind}"
+        )));
+    }
+    Ok(object)
+}
+
+/// The status of a TokenReview.
+fn token(server: &ApiServer, review: &Value) -> Result<Value, Failure> {
+    let token = text(review, &["spec", "token"]);
+    if token.is_empty() {
+        return Err(Failure::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
+    }
+    let spec = review.get("spec").unwrap_or(&Value::Null);
+    let audiences = list(spec, "audiences")
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    let inner = &server.inner;
+    Ok(tokens::review(
+        &inner.store,
+        &inner.tokens,
+        server.now(),
+        token,
+        audiences,
+    ))
+}
+
 fn rules(user: &User, authorizer: &dyn Authorizer, namespace: &str) -> Value {
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
     let found = authorizer.rules(user, namespace);
@@ -221,7 +253,7 @@ fn rules(user: &User, authorizer: &dyn Authorizer, namespace: &str) -> Value {
     })
 }
 
-fn user_info(user: &User) -> Value {
+pub(crate) fn user_info(user: &User) -> Value {
     let mut info = json!({"username": user.name, "groups": user.groups});
     if let Some(map) = info.as_object_mut() {
         if let Some(uid) = &user.uid {

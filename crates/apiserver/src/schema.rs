@@ -15,7 +15,8 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use k8s_openapi::api::{
-    apps, authentication, authorization, certificates, coordination, core, events, rbac,
+    apps, authentication, authorization, autoscaling, certificates, coordination, core, events,
+    rbac,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use schemars::JsonSchema;
@@ -161,8 +162,11 @@ const SERVED: &[fn(&mut SchemaGenerator)] = &[
     add::<apps::v1::Deployment>,
     add::<apps::v1::ReplicaSet>,
     add::<authentication::v1::SelfSubjectReview>,
+    add::<authentication::v1::TokenRequest>,
+    add::<authentication::v1::TokenReview>,
     add::<authorization::v1::SelfSubjectAccessReview>,
     add::<authorization::v1::SelfSubjectRulesReview>,
+    add::<autoscaling::v1::Scale>,
     add::<certificates::v1::ClusterTrustBundle>,
     add::<certificates::v1::PodCertificateRequest>,
     add::<certificates::v1beta1::ClusterTrustBundle>,

@@ -10,12 +10,14 @@ use serde_json::json;
 use crate::authorization::NodeAndRbac;
 use crate::faults::{Faults, Matching, Rig};
 use crate::kinds::{self, KINDS};
+use crate::logs::PodLogSource;
 use crate::object::text;
 use crate::random::Randomness;
 use crate::rbac;
 use crate::service::ApiService;
 use crate::stats::{Counters, Stats};
 use crate::store::{Expect, Key, Store};
+use crate::tokens::Issuer;
 use crate::user::{AllowAll, Authorizer, User};
 use crate::versions::Versions;
 
@@ -48,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) authorizer: Arc<dyn Authorizer>,
     pub(crate) admission: Admission,
     pub(crate) rig: Arc<Rig>,
+    pub(crate) tokens: Issuer,
+    pub(crate) pod_logs: Option<Arc<dyn PodLogSource>>,
     pub(crate) counters: Counters,
     pub(crate) bookmark_interval: Duration,
     pub(crate) watch_timeout: Option<Duration>,
@@ -146,6 +150,8 @@ pub struct Builder {
     bookmark_interval: Duration,
     watch_timeout: Option<Duration>,
     certificates: Versions,
+    issuer: String,
+    pod_logs: Option<Arc<dyn PodLogSource>>,
 }
 
 impl Default for Builder {
@@ -158,6 +164,8 @@ impl Default for Builder {
             bookmark_interval: DEFAULT_BOOKMARK_INTERVAL,
             watch_timeout: Some(DEFAULT_WATCH_TIMEOUT),
             certificates: Versions::default(),
+            issuer: DEFAULT_ISSUER.into(),
+            pod_logs: None,
         }
     }
 }
@@ -237,6 +245,22 @@ impl Builder {
         self
     }
 
+    /// Who plays the kubelets that have the logs of pods; without one, questions for logs are
+    /// answered `501`.
+    #[must_use]
+    pub fn pod_logs(mut self, source: Arc<dyn PodLogSource>) -> Self {
+        self.pod_logs = Some(source);
+        self
+    }
+
+    /// Who issues the tokens of service accounts: a URL, which is also the audience that means this
+    /// API server; `https://kubernetes.default.svc.cluster.local` if not set.
+    #[must_use]
+    pub fn service_account_issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = issuer.into();
+        self
+    }
+
     /// The server, with the namespaces `default` and `kube-system` in it.
     pub fn build(self) -> ApiServer {
         let random = match self.seed {
@@ -259,6 +283,8 @@ impl Builder {
                 random,
                 authorizer,
                 admission,
+                tokens: Issuer::new(self.issuer),
+                pod_logs: self.pod_logs,
                 counters: Counters::default(),
                 bookmark_interval: self.bookmark_interval,
                 watch_timeout: self.watch_timeout,
@@ -317,6 +343,7 @@ fn virtual_clock() -> ServerClock {
     })
 }
 
+const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const DEFAULT_HISTORY: usize = 10_000;
 const DEFAULT_BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 const DEFAULT_WATCH_TIMEOUT: Duration = Duration::from_secs(1_800);

@@ -22,7 +22,7 @@ use tower::Service;
 use crate::authorization::Asked;
 use crate::discovery;
 use crate::protobuf;
-use crate::request::{Query, Route, route};
+use crate::request::{Part, Query, Route, route};
 use crate::server::ApiServer;
 use crate::status::Failure;
 use crate::user::{Permission, User};
@@ -83,11 +83,13 @@ impl ApiService {
                 if method != Method::GET {
                     return Err(Failure::no_such_page());
                 }
+                if let Some(document) = self.server.issuer_document(&path) {
+                    return Ok(document);
+                }
                 return discovery::document(&path, headers, versions);
             }
             Route::Review(review) => {
-                let authorizer = self.server.inner.authorizer.as_ref();
-                let answer = review.answer(&self.user, authorizer, self.server.now(), &body)?;
+                let answer = review.answer(&self.server, &self.user, &body)?;
                 return Ok(json_response(StatusCode::CREATED, answer.to_string()));
             }
             Route::Resource(target) => target,
@@ -103,7 +105,13 @@ impl ApiService {
             .strike(&server.inner.random, &target, &self.user)
             .await?;
         self.authorize(&asked)?;
-        let answered = server.serve(&self.user, &target, &query, headers, &body);
+        let answered = match target.part {
+            Part::Log => {
+                let query = uri.query().unwrap_or_default();
+                server.pod_log(&target, query).await
+            }
+            _ => server.serve(&self.user, &target, &query, headers, &body),
+        };
         match lose_reply {
             // The deed is done (or refused); the client does not get to know.
             Some(failure) => Err(failure),
@@ -152,7 +160,7 @@ enum Content {
 }
 
 impl ApiBody {
-    fn once(bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn once(bytes: impl Into<Bytes>) -> Self {
         Self(Content::Once(
             Some(bytes.into()).filter(|bytes| !bytes.is_empty()),
         ))

@@ -112,6 +112,21 @@ impl Failure {
         .with_details(resource_details(kind, name))
     }
 
+    /// A conflict of what is no kind of its own: `what` is its name, group included.
+    pub(crate) fn conflict_of(what: &str, name: &str, why: &str) -> Self {
+        let (kind, group) = what.split_once('.').unwrap_or((what, ""));
+        let mut details = json!({"name": name, "kind": kind});
+        if let (false, Some(map)) = (group.is_empty(), details.as_object_mut()) {
+            map.insert("group".into(), group.into());
+        }
+        Self::new(
+            409,
+            "Conflict",
+            format!("Operation cannot be fulfilled on {what} {name:?}: {why}"),
+        )
+        .with_details(details)
+    }
+
     /// A conflict with the conditions of a deletion, which names the kind instead of the resource.
     pub(crate) fn deletion_conflict(kind: &Kind, name: &str, why: &str) -> Self {
         let mut details = resource_details(kind, name);

@@ -17,6 +17,7 @@ mod tests;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub(crate) use self::cells::selector;
 use crate::kinds::{self, Kind};
 use crate::object::text;
 
@@ -195,6 +196,19 @@ fn columns(kind: &Kind) -> &'static [Column] {
             Column("First Seen", Text, 1),
             Column("Count", Text, 1),
             Column("Name", Name, 1),
+        ],
+        kinds::DAEMON_SETS => &[
+            NAME,
+            Column("Desired", Integer, 0),
+            Column("Current", Integer, 0),
+            Column("Ready", Integer, 0),
+            Column("Up-to-date", Integer, 0),
+            Column("Available", Integer, 0),
+            Column("Node Selector", Text, 0),
+            AGE,
+            CONTAINERS,
+            IMAGES,
+            SELECTOR,
         ],
         kinds::DEPLOYMENTS => &[
             NAME,

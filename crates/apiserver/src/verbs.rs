@@ -8,6 +8,7 @@ mod apply;
 mod delete;
 mod list;
 mod patch;
+mod scale;
 mod write;
 
 use std::cell::RefCell;
@@ -23,7 +24,7 @@ use crate::node::restriction::{self, Operation};
 use crate::object::{metadata_mut, normalize};
 use crate::protobuf;
 use crate::representation::{MEDIA_TYPES, Representation};
-use crate::request::{FieldValidation, Query, Target, Verb};
+use crate::request::{FieldValidation, Part, Query, Target, Verb};
 use crate::schema::schemas;
 use crate::server::{Admission, ApiServer};
 use crate::service::{ApiBody, json_response};
@@ -59,6 +60,15 @@ impl ApiServer {
         unknown: &Unknown,
     ) -> Result<Response<ApiBody>, Failure> {
         let accept = Representation::negotiate(headers, query)?;
+        match target.part {
+            Part::Scale => return self.scale(user, target, query, headers, body),
+            Part::Token => {
+                let answer = self.request_token(user, target, query, body)?;
+                return Ok(json_response(StatusCode::CREATED, answer.to_string()));
+            }
+            // Logs are streams, and not served here.
+            Part::Log | Part::Main | Part::Status => {}
+        }
         match target.verb {
             Verb::Get => {
                 self.check_reached(query.revision(target)?)?;
@@ -120,7 +130,7 @@ impl ApiServer {
     }
 
     /// The object a request names.
-    fn existing(&self, target: &Target) -> Result<Arc<Stored>, Failure> {
+    pub(crate) fn existing(&self, target: &Target) -> Result<Arc<Stored>, Failure> {
         self.inner
             .store
             .get(target.kind, &key(target))

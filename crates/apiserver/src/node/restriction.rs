@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use super::{find, identity, list};
-use crate::kinds::{self, Rules};
+use crate::kinds::{self, KINDS, Rules};
 use crate::object::{at, text};
 use crate::request::{Part, Target};
 use crate::status::Failure;
@@ -58,6 +58,70 @@ pub(crate) fn admit(
         (_, "coordination.k8s.io", "leases") => admission.lease(),
         _ => Ok(()),
     }
+}
+
+/// Admits a request for a token: a node gets one for a pod of its own alone, and for an audience
+/// that the pod mounts a token for.
+pub(crate) fn admit_token(
+    store: &Store,
+    authorizer: &dyn Authorizer,
+    user: &User,
+    target: &Target,
+    request: &Value,
+) -> Result<(), Failure> {
+    let Some(node) = identity(user) else {
+        return Ok(());
+    };
+    let forbidden = |why: &str| Err(Failure::forbidden(target.kind, &target.name, why));
+    let bound = |field: &str| text(request, &["spec", "boundObjectRef", field]);
+    if (bound("apiVersion"), bound("kind")) != ("v1", "Pod") || bound("name").is_empty() {
+        return forbidden("node requested token not bound to a pod");
+    }
+    if bound("uid").is_empty() {
+        return forbidden("node requested token with a pod binding without a uid");
+    }
+    let Some(pod) = find(store, kinds::PODS, &target.namespace, bound("name")) else {
+        return Err(match KINDS.get(kinds::PODS) {
+            Some(pods) => Failure::not_found(pods, bound("name")),
+            None => Failure::no_such_resource(),
+        });
+    };
+    if bound("uid") != text(&pod, &["metadata", "uid"]) {
+        return forbidden(&format!(
+            "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
+            bound("uid")
+        ));
+    }
+    if text(&pod, &["spec", "nodeName"]) != node {
+        return forbidden("node requested token bound to a pod scheduled on a different node");
+    }
+    let spec = request.get("spec").unwrap_or(&Value::Null);
+    let audiences: Vec<&str> = list(spec, "audiences").filter_map(Value::as_str).collect();
+    let audience = match audiences.as_slice() {
+        [] => "",
+        [one] => one,
+        _ => return forbidden("node may only request 0 or 1 audiences"),
+    };
+    let attributes = Attributes {
+        verb: "request-serviceaccounts-token-audience",
+        group: "",
+        resource: audience,
+        subresource: "",
+        namespace: &target.namespace,
+        name: &target.name,
+        path: "",
+        fields: &[],
+    };
+    let mounted = sources(&pod)
+        .filter_map(|source| source.get("serviceAccountToken"))
+        .any(|token| text(token, &["audience"]) == audience);
+    if mounted || authorizer.authorize(user, &attributes) == Permission::Allowed {
+        return Ok(());
+    }
+    forbidden(&format!(
+        "{} is not authorized to request tokens for audience {audience:?}",
+        user.name
+    ))
 }
 
 struct Admission<'a> {
@@ -308,12 +372,17 @@ impl Admission<'_> {
 
 /// Whether a volume of the pod asks this signer for a certificate.
 fn mounts(pod: &Value, signer: &str) -> bool {
+    sources(pod)
+        .filter_map(|source| source.get("podCertificate"))
+        .any(|source| text(source, &["signerName"]) == signer)
+}
+
+/// What the pod's projected volumes are made of.
+fn sources(pod: &Value) -> impl Iterator<Item = &Value> {
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     list(spec, "volumes")
         .filter_map(|volume| volume.get("projected"))
         .flat_map(|projected| list(projected, "sources"))
-        .filter_map(|source| source.get("podCertificate"))
-        .any(|source| text(source, &["signerName"]) == signer)
 }
 
 /// What a cache that lags might be to blame for: an error without a reason, to be tried again.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::field::FieldError;
-use crate::kinds::Rules;
+use crate::kinds::{Kind, Rules};
 use crate::object::{as_map_mut, at, copy_key, map_mut, set_default, text};
 
 /// Fills in what the real server would.
@@ -42,6 +42,17 @@ pub(crate) fn default(rules: Rules, object: &mut Value) {
         Rules::Workload => {
             let spec = map_mut(object, "spec");
             set_default(spec, "replicas", 1);
+        }
+        Rules::DaemonSet => {
+            set_default(map_mut(object, "spec"), "revisionHistoryLimit", 10);
+            let strategy = map_mut_in(object, "spec", "updateStrategy");
+            set_default(strategy, "type", "RollingUpdate");
+            if strategy.get("type").and_then(Value::as_str) == Some("RollingUpdate") {
+                let rolling =
+                    as_map_mut(strategy.entry("rollingUpdate").or_insert_with(|| json!({})));
+                set_default(rolling, "maxUnavailable", 1);
+                set_default(rolling, "maxSurge", 0);
+            }
         }
         Rules::Secret => {
             let map = as_map_mut(object);
@@ -152,8 +163,8 @@ pub(crate) fn check_service_update(object: &Value, old: &Value) -> Vec<FieldErro
     )]
 }
 
-/// A Deployment's or ReplicaSet's selector is mandatory and must select its own pods.
-pub(crate) fn check_workload(object: &Value) -> Vec<FieldError> {
+/// A workload's selector is mandatory and must select its own pods.
+pub(crate) fn check_workload(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let selector = at(object, &["spec", "selector"]);
     let wanted = selector
@@ -168,7 +179,7 @@ pub(crate) fn check_workload(object: &Value) -> Vec<FieldError> {
         errors.push(FieldError::invalid_raw(
             "spec.selector",
             "{}",
-            "empty selector is invalid for deployment",
+            format!("empty selector is invalid for {}", kind.singular),
         ));
     }
     let labels = at(object, &["spec", "template", "metadata", "labels"]);

@@ -61,7 +61,7 @@ pub(crate) fn check_create(
         Rules::ClusterTrustBundle => {
             errors.extend(trust_bundle::check(object, None));
         }
-        Rules::Workload => errors.extend(core::check_workload(object)),
+        Rules::DaemonSet | Rules::Workload => errors.extend(core::check_workload(kind, object)),
         Rules::Event => errors.extend(event::check(kind, object)),
         _ => errors.extend(core::check(kind.rules, object)),
     }
@@ -101,6 +101,8 @@ pub(crate) fn prepare_update(
             }
             object
         }
+        // Logs and tokens are no updates; a scale is one of the whole.
+        Part::Log | Part::Scale | Part::Token => new,
         Part::Status => {
             let mut object = old.clone();
             copy_key(Some(&new), as_map_mut(&mut object), "status");
@@ -126,7 +128,7 @@ pub(crate) fn prepare_update(
             core::keep(rules, &mut object, old);
             core::default(rules, &mut object);
         }
-        (_, Part::Status) => {}
+        _ => {}
     }
     if part == Part::Main && kind.has(Feature::Generation) && object.get("spec") != old.get("spec")
     {
@@ -165,8 +167,8 @@ pub(crate) fn check_update(
             errors.extend(trust_bundle::check_name(object));
             errors.extend(trust_bundle::check(object, Some(old)));
         }
-        (Rules::Workload, Part::Main) => {
-            errors.extend(core::check_workload(object));
+        (Rules::DaemonSet | Rules::Workload, Part::Main) => {
+            errors.extend(core::check_workload(kind, object));
             errors.extend(core::check_workload_update(object, old));
         }
         (Rules::Event, _) => {
@@ -186,7 +188,7 @@ pub(crate) fn check_update(
             errors.extend(core::check_service_update(object, old));
         }
         (rules, Part::Main) => errors.extend(core::check(rules, object)),
-        (_, Part::Status) => {}
+        _ => {}
     }
     refuse(kind, object, &errors)?;
     if kind.rules == Rules::ClusterTrustBundle {

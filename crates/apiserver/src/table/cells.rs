@@ -29,6 +29,22 @@ pub(super) fn of(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             vec![name(), json!(data), age()]
         }
         kinds::EVENTS | kinds::EVENTS_V1 => event(object, name(), now),
+        kinds::DAEMON_SETS => {
+            let status = |field| json!(number(object, &["status", field]));
+            let nodes = at(object, &["spec", "template", "spec", "nodeSelector"]);
+            let mut cells = vec![
+                name(),
+                status("desiredNumberScheduled"),
+                status("currentNumberScheduled"),
+                status("numberReady"),
+                status("updatedNumberScheduled"),
+                status("numberAvailable"),
+                json!(labels(nodes)),
+                age(),
+            ];
+            cells.extend(template(object));
+            cells
+        }
         kinds::DEPLOYMENTS => {
             let status = |field| number(object, &["status", field]);
             let ready = format!(
@@ -285,7 +301,7 @@ fn template(object: &Value) -> [Value; 3] {
 }
 
 /// A label selector as people write it, by key.
-fn selector(selector: Option<&Value>) -> String {
+pub(crate) fn selector(selector: Option<&Value>) -> String {
     let Some(selector) = selector else {
         return String::new();
     };

@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 
 use super::{Misfit, Unknown};
 use crate::field::FieldError;
-use crate::kinds::Kind;
 use crate::object::normalize;
 use crate::request::{Query, Target, refuse_options};
 use crate::schema::{schemas, type_name};
@@ -39,7 +38,7 @@ impl ApiServer {
         }
         self.update(user, target, query, |old| {
             let mut object = versions::view(target.kind, &old.value);
-            patch.apply(target.kind, &mut object)?;
+            patch.apply(&type_name(target.kind), &mut object)?;
             super::check_type(target, &object)
                 .map_err(|misfit| unreadable(target, &object, misfit))?;
             unknown
@@ -53,14 +52,14 @@ impl ApiServer {
     }
 }
 
-enum Patch {
+pub(super) enum Patch {
     Json(json_patch::Patch),
     Merge(Value),
     Strategic(Map<String, Value>),
 }
 
 impl Patch {
-    fn parse(media_type: &str, body: &[u8]) -> Result<Self, Failure> {
+    pub(super) fn parse(media_type: &str, body: &[u8]) -> Result<Self, Failure> {
         let malformed = |error: serde_json::Error| {
             Failure::bad_request(format!("error decoding patch: {error}"))
         };
@@ -103,7 +102,8 @@ impl Patch {
         }
     }
 
-    fn apply(&self, kind: &Kind, object: &mut Value) -> Result<(), Failure> {
+    /// Patches an object of the type of this name.
+    pub(super) fn apply(&self, type_name: &str, object: &mut Value) -> Result<(), Failure> {
         match self {
             Self::Json(patch) => {
                 let mut copied = 0;
@@ -119,7 +119,7 @@ impl Patch {
                 json_patch::merge(object, patch);
                 Ok(())
             }
-            Self::Strategic(patch) => strategic::merge(schemas(), &type_name(kind), object, patch),
+            Self::Strategic(patch) => strategic::merge(schemas(), type_name, object, patch),
         }
     }
 }
@@ -238,7 +238,7 @@ mod tests {
 
     fn apply(operations: &Value, object: &mut Value) -> Result<(), Failure> {
         let kind = &crate::kinds::KINDS[crate::kinds::CONFIG_MAPS];
-        Patch::parse(JSON_PATCH, operations.to_string().as_bytes())?.apply(kind, object)
+        Patch::parse(JSON_PATCH, operations.to_string().as_bytes())?.apply(&type_name(kind), object)
     }
 
     #[test]
