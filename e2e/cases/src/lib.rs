@@ -26,6 +26,7 @@ mod deletion;
 mod discovery;
 mod events;
 mod lists;
+mod logs;
 pub mod material;
 mod merges;
 mod meshtool;
@@ -42,7 +43,9 @@ mod samples;
 mod selectors;
 mod signers;
 mod tables;
+mod tokens;
 mod watches;
+mod workloads;
 mod world;
 
 use std::fmt;
@@ -119,6 +122,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(deletion::cases());
     cases.extend(events::cases());
     cases.extend(lists::cases());
+    cases.extend(logs::cases());
     cases.extend(merges::cases());
     cases.extend(metadata::cases());
     cases.extend(objects::cases());
@@ -127,6 +131,8 @@ pub fn all() -> Vec<Case> {
     cases.extend(reviews::cases());
     cases.extend(selectors::cases());
     cases.extend(tables::cases());
+    cases.extend(tokens::cases());
     cases.extend(watches::cases());
+    cases.extend(workloads::cases());
     cases
 }

@@ -68,6 +68,12 @@ async fn columns(world: World) {
             events,
         ),
         (
+            format!("{apps}/daemonsets"),
+            &format!(
+                "Name, Desired, Current, Ready, Up-to-date, Available, Node Selector, Age, {template}"
+            ),
+        ),
+        (
             format!("{apps}/deployments"),
             &format!("Name, Ready, Up-to-date, Available, Age, {template}"),
         ),
