@@ -73,7 +73,9 @@ impl ApiServer {
         let container = container(&pod.value, &options.container)?;
         if text(&pod.value, &["spec", "nodeName"]).is_empty() {
             // Nothing runs yet, and nobody is to be asked.
-            return Ok(text_stream(ApiBody::once(Bytes::new())));
+            let mut nothing = Response::new(ApiBody::once(Bytes::new()));
+            *nothing.status_mut() = StatusCode::NO_CONTENT;
+            return Ok(nothing);
         }
         let Some(source) = &self.inner.pod_logs else {
             return Err(Failure::new(
@@ -157,7 +159,8 @@ impl Options {
         }
         if self.since_seconds.is_some() && self.since_time.is_some() {
             let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
-            errors.push(FieldError::forbidden("", why));
+            // So upstream names no field at all.
+            errors.push(FieldError::forbidden("[]", why));
         } else if let Some(seconds) = self.since_seconds.filter(|seconds| *seconds < 1) {
             errors.push(FieldError::invalid_raw("sinceSeconds", seconds, above_zero));
         }
@@ -187,14 +190,15 @@ fn container(pod: &Value, asked: &str) -> Result<String, Failure> {
             .map(|container| text(container, &["name"]))
             .collect()
     };
-    let (containers, init) = (names("containers"), names("initContainers"));
+    let containers = names("containers");
+    let all = [
+        names("initContainers"),
+        containers.clone(),
+        names("ephemeralContainers"),
+    ]
+    .concat();
     if !asked.is_empty() {
-        let known = containers
-            .iter()
-            .chain(&init)
-            .chain(&names("ephemeralContainers"))
-            .any(|it| *it == asked);
-        return match known {
+        return match all.contains(&asked) {
             true => Ok(asked.to_owned()),
             false => Err(Failure::bad_request(format!(
                 "container {asked} is not valid for pod {name}"
@@ -206,16 +210,10 @@ fn container(pod: &Value, asked: &str) -> Result<String, Failure> {
         [] => Err(Failure::bad_request(format!(
             "a container name must be specified for pod {name}"
         ))),
-        many => {
-            let mut why = format!(
-                "a container name must be specified for pod {name}, choose one of: [{}]",
-                many.join(" ")
-            );
-            if !init.is_empty() {
-                why = format!("{why} or one of the init containers: [{}]", init.join(" "));
-            }
-            Err(Failure::bad_request(why))
-        }
+        _ => Err(Failure::bad_request(format!(
+            "a container name must be specified for pod {name}, choose one of: [{}]",
+            all.join(" ")
+        ))),
     }
 }
 

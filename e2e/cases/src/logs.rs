@@ -22,7 +22,7 @@ async fn empty(world: World) {
     world.admin().post(&pods, &pod("a")).await.created();
     for query in ["", "?follow=true", "?container=main&tailLines=0&previous=1"] {
         let log = world.admin().get(&format!("{pods}/a/log{query}")).await;
-        assert_eq!(log.ok(), json!(""));
+        assert_eq!((log.code, log.body), (204, json!("")));
     }
     let answer = world.admin().get(&format!("{pods}/gone/log")).await;
     assert_eq!(answer.refused(404, "NotFound"), "pods \"gone\" not found");
@@ -47,7 +47,7 @@ async fn containers(world: World) {
     let answer = world.admin().get(&log).await;
     assert_eq!(
         answer.refused(400, "BadRequest"),
-        "a container name must be specified for pod a, choose one of: [main side] or one of the init containers: [first]"
+        "a container name must be specified for pod a, choose one of: [first main side]"
     );
     let answer = world.admin().get(&format!("{log}?container=third")).await;
     assert_eq!(
@@ -56,7 +56,7 @@ async fn containers(world: World) {
     );
     for name in ["main", "side", "first"] {
         let path = format!("{log}?container={name}");
-        assert_eq!(world.admin().get(&path).await.ok(), json!(""));
+        assert_eq!(world.admin().get(&path).await.code, 204);
     }
 }
 
@@ -82,7 +82,7 @@ async fn options(world: World) {
         ),
         (
             "sinceSeconds=5&sinceTime=2026-01-01T00:00:00Z",
-            "",
+            "[]",
             "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified",
         ),
     ] {
@@ -106,7 +106,7 @@ async fn rights(world: World) {
         |resource: &str| json!([{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]);
     let reader = someone_with(&world, "reader", rule("pods/log")).await;
     let log = format!("{pods}/a/log");
-    world.as_user(&reader).get(&log).await.ok();
+    assert_eq!(world.as_user(&reader).get(&log).await.code, 204);
     let somebody = someone(&world, "somebody");
     let answer = world.as_user(&somebody).get(&log).await;
     let message = answer.refused(403, "Forbidden");

@@ -278,7 +278,8 @@ async fn published(world: World) {
     let about = admin.get("/.well-known/openid-configuration").await.ok();
     assert_eq!(about["issuer"], read(&answer)["iss"]);
     assert_eq!(about["response_types_supported"], json!(["id_token"]));
-    let keys = admin.get("/openid/v1/jwks").await.ok();
+    let set = "application/jwk-set+json";
+    let keys = admin.get_as("/openid/v1/jwks", set).await.ok();
     let token = answer["status"]["token"].as_str().unwrap();
     let header = URL_SAFE_NO_PAD
         .decode(token.split('.').next().unwrap())
@@ -293,7 +294,8 @@ async fn published(world: World) {
     assert!(signed.as_array().unwrap().contains(&header["alg"]));
     // Service accounts may read it; who is nobody may not.
     let account = User::service_account(&world.namespace, "web");
-    world.as_user(&account).get("/openid/v1/jwks").await.ok();
+    let account = world.as_user(&account);
+    account.get_as("/openid/v1/jwks", set).await.ok();
     let nobody = world.as_user(&User::anonymous());
     let answer = nobody.get("/openid/v1/jwks").await;
     answer.refused(403, "Forbidden");
