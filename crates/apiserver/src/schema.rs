@@ -1,11 +1,15 @@
 //! The types of the objects served: which fields they have, and how lists of them merge.
 //!
-//! They come from k8s-openapi, which carries the schemas of Kubernetes 1.37 (descriptions
-//! included); [`merging`] adds what these leave out. From them are made the OpenAPI documents, the
-//! check for unknown fields, and the patches that need to know what a list is keyed by.
+//! They are those of Kubernetes 1.37 (descriptions included); [`merging`] adds what these leave out.
+//! From them are made the OpenAPI documents, the check for unknown fields, and the patches that need
+//! to know what a list is keyed by.
 //!
-//! They are made once per process, when first needed.
+//! They come from k8s-openapi's types, but not at run time: as code they are megabytes. `generate`,
+//! which is built for tests alone, makes them, and a test holds what it makes against
+//! `definitions.json.gz`, which is read once per process, when first needed.
 
+#[cfg(test)]
+mod generate;
 mod merging;
 
 #[cfg(test)]
@@ -14,13 +18,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use k8s_openapi::api::{
-    apps, authentication, authorization, autoscaling, certificates, coordination, core, events,
-    rbac,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta;
-use schemars::JsonSchema;
-use schemars::generate::{SchemaGenerator, SchemaSettings};
+use flate2::read::GzDecoder;
 use serde_json::{Map, Value, json};
 
 pub(crate) use self::merging::{ListType, Merging, Strategy};
@@ -70,7 +68,7 @@ pub(crate) enum Scalar {
 /// The types, made when first asked for.
 pub(crate) fn schemas() -> &'static Schemas {
     static SCHEMAS: OnceLock<Schemas> = OnceLock::new();
-    SCHEMAS.get_or_init(Schemas::generate)
+    SCHEMAS.get_or_init(Schemas::read)
 }
 
 /// The name of a kind's type.
@@ -83,16 +81,8 @@ pub(crate) fn type_name(kind: &Kind) -> String {
 }
 
 impl Schemas {
-    fn generate() -> Self {
-        let mut settings = SchemaSettings::openapi3();
-        // Siblings of references are kept here and wrapped below, as Kubernetes has them.
-        settings.transforms.clear();
-        settings.meta_schema = None;
-        let mut generator = settings.into_generator();
-        for add in SERVED {
-            add(&mut generator);
-        }
-        let mut definitions = generator.take_definitions(false);
+    fn read() -> Self {
+        let mut definitions = definitions();
         let types = definitions
             .iter()
             .map(|(name, schema)| (name.clone(), fields(name, schema)))
@@ -156,40 +146,10 @@ impl Schemas {
     }
 }
 
-/// Every type that is served or that requests are made of.
-const SERVED: &[fn(&mut SchemaGenerator)] = &[
-    add::<apps::v1::DaemonSet>,
-    add::<apps::v1::Deployment>,
-    add::<apps::v1::ReplicaSet>,
-    add::<authentication::v1::SelfSubjectReview>,
-    add::<authentication::v1::TokenRequest>,
-    add::<authentication::v1::TokenReview>,
-    add::<authorization::v1::SelfSubjectAccessReview>,
-    add::<authorization::v1::SelfSubjectRulesReview>,
-    add::<autoscaling::v1::Scale>,
-    add::<certificates::v1::ClusterTrustBundle>,
-    add::<certificates::v1::PodCertificateRequest>,
-    add::<certificates::v1beta1::ClusterTrustBundle>,
-    add::<certificates::v1beta1::PodCertificateRequest>,
-    add::<coordination::v1::Lease>,
-    add::<core::v1::ConfigMap>,
-    add::<core::v1::Event>,
-    add::<core::v1::Namespace>,
-    add::<core::v1::Node>,
-    add::<core::v1::Pod>,
-    add::<core::v1::Secret>,
-    add::<core::v1::Service>,
-    add::<core::v1::ServiceAccount>,
-    add::<events::v1::Event>,
-    add::<meta::v1::DeleteOptions>,
-    add::<rbac::v1::ClusterRole>,
-    add::<rbac::v1::ClusterRoleBinding>,
-    add::<rbac::v1::Role>,
-    add::<rbac::v1::RoleBinding>,
-];
-
-fn add<T: JsonSchema>(generator: &mut SchemaGenerator) {
-    generator.subschema_for::<T>();
+/// The schemas as k8s-openapi has them, by the names of their types.
+fn definitions() -> Map<String, Value> {
+    serde_json::from_reader(std::io::BufReader::new(GzDecoder::new(DEFINITIONS)))
+        .expect("invariant: a test reads what is compiled in")
 }
 
 fn fields(name: &str, schema: &Value) -> Fields {
@@ -271,3 +231,5 @@ fn wrap_references(schema: &mut Value) {
         }
     }
 }
+
+static DEFINITIONS: &[u8] = include_bytes!("schema/definitions.json.gz");
