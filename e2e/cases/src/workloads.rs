@@ -53,6 +53,16 @@ async fn daemon_set(world: World) {
         json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}})
     );
     assert_eq!(created["spec"]["revisionHistoryLimit"], 10);
+    let number = "/metadata/annotations/deprecated.daemonset.template.generation";
+    assert_eq!(created.pointer(number), Some(&json!("1")));
+    let one = format!("{sets}/web");
+    let patch = json!({"metadata": {"annotations": null}, "spec": {"minReadySeconds": 1}});
+    let patched = world.admin().patch(&one, "merge", &patch).await.ok();
+    assert_eq!(patched.pointer(number), Some(&json!("1")));
+    let patch = json!({"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}});
+    let patched = world.admin().patch(&one, "merge", &patch).await.ok();
+    assert_eq!(patched.pointer(number), Some(&json!("2")));
+    assert_eq!(patched["metadata"]["generation"], 3);
     let table = world.admin().get_as(&sets, TABLE).await.ok();
     let cells = table["rows"][0]["cells"].as_array().unwrap();
     assert_eq!(cells[0], "web");

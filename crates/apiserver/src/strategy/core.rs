@@ -53,6 +53,8 @@ pub(crate) fn default(rules: Rules, object: &mut Value) {
                 set_default(rolling, "maxUnavailable", 1);
                 set_default(rolling, "maxSurge", 0);
             }
+            let annotations = map_mut_in(object, "metadata", "annotations");
+            set_default(annotations, TEMPLATE_GENERATION, "1");
         }
         Rules::Secret => {
             let map = as_map_mut(object);
@@ -84,8 +86,16 @@ pub(crate) fn default(rules: Rules, object: &mut Value) {
     }
 }
 
-/// Puts back what an update may leave out: a Service's address.
+/// Puts back what an update may leave out or not choose: a Service's address, and which template of
+/// a DaemonSet this is.
 pub(crate) fn keep(rules: Rules, object: &mut Value, old: &Value) {
+    if rules == Rules::DaemonSet {
+        let number = text(old, &["metadata", "annotations", TEMPLATE_GENERATION]).parse::<i64>();
+        let same = at(object, &["spec", "template"]) == at(old, &["spec", "template"]);
+        let number = number.unwrap_or(1) + i64::from(!same);
+        map_mut_in(object, "metadata", "annotations")
+            .insert(TEMPLATE_GENERATION.into(), number.to_string().into());
+    }
     let external = text(object, &["spec", "type"]) == "ExternalName";
     if rules != Rules::Service || external || !text(object, &["spec", "clusterIP"]).is_empty() {
         return;
@@ -242,6 +252,9 @@ pub(crate) fn check_immutable(object: &Value, old: &Value) -> Vec<FieldError> {
     }
     errors
 }
+
+/// Where versions without a field for it have the number of a DaemonSet's template.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 fn default_pod_spec(spec: &mut Map<String, Value>) {
     set_default(spec, "restartPolicy", "Always");
