@@ -46,6 +46,8 @@
 //! - Owner references are kept, but nobody collects orphans, and deletion policies other than
 //!   `Background` have no effect. Deleting a namespace deletes its contents in the same request. A
 //!   new namespace gets its `default` ServiceAccount from the server itself.
+//! - Of the admission plugin ServiceAccount there is the check of the account; its token's volume is
+//!   added if [`Builder::token_volumes`] says so, its image pull secrets never.
 //! - Events of the core group and of `events.k8s.io` are two resources, not two views of one.
 //! - History is counted in changes per resource ([`Builder::history`]), not in minutes.
 

@@ -52,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) rig: Arc<Rig>,
     pub(crate) tokens: Issuer,
     pub(crate) pod_logs: Option<Arc<dyn PodLogSource>>,
+    pub(crate) token_volumes: bool,
     pub(crate) counters: Counters,
     pub(crate) bookmark_interval: Duration,
     pub(crate) watch_timeout: Option<Duration>,
@@ -152,6 +153,7 @@ pub struct Builder {
     certificates: Versions,
     issuer: String,
     pod_logs: Option<Arc<dyn PodLogSource>>,
+    token_volumes: bool,
 }
 
 impl Default for Builder {
@@ -166,6 +168,7 @@ impl Default for Builder {
             certificates: Versions::default(),
             issuer: DEFAULT_ISSUER.into(),
             pod_logs: None,
+            token_volumes: false,
         }
     }
 }
@@ -245,6 +248,15 @@ impl Builder {
         self
     }
 
+    /// Adds to new pods the volume `kube-api-access-…` with a token of their service account, as the
+    /// admission plugin ServiceAccount does. Off if not set: somebody has to play the kubelet that
+    /// fills it, and the controller that publishes `kube-root-ca.crt`.
+    #[must_use]
+    pub fn token_volumes(mut self) -> Self {
+        self.token_volumes = true;
+        self
+    }
+
     /// Who plays the kubelets that have the logs of pods; without one, questions for logs are
     /// answered `501`.
     #[must_use]
@@ -285,6 +297,7 @@ impl Builder {
                 admission,
                 tokens: Issuer::new(self.issuer),
                 pod_logs: self.pod_logs,
+                token_volumes: self.token_volumes,
                 counters: Counters::default(),
                 bookmark_interval: self.bookmark_interval,
                 watch_timeout: self.watch_timeout,

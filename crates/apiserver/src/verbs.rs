@@ -9,6 +9,7 @@ mod delete;
 mod list;
 mod patch;
 mod scale;
+mod token_volume;
 mod write;
 
 use std::cell::RefCell;

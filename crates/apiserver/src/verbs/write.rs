@@ -48,6 +48,9 @@ impl ApiServer {
         let wanted = if generates { &generate_name } else { &name };
         self.check_namespace(target, wanted)?;
         self.admit(kind, &object, wanted)?;
+        if kind.rules == Rules::Pod && self.inner.token_volumes {
+            self.add_token_volume(&mut object);
+        }
         self.restrict(user, target, Operation::Create(&object))?;
         for _ in 0..attempts {
             let mut object = object.clone();
