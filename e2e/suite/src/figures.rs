@@ -181,7 +181,8 @@ async fn prepare(stage: &Stage, setup: &Setup, pod: &Pod, key: &WorkloadKey) -> 
     Ok(path)
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The value in the middle.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -33,6 +33,7 @@ mod harness;
 mod kubectl;
 mod matrix;
 mod null_signer;
+mod rates;
 mod real;
 mod release;
 mod report;
@@ -71,6 +72,9 @@ enum Command {
     /// Answer requests with a prepared status, to be compared with
     #[command(hide = true)]
     NullSigner(null_signer::Args),
+    /// Be podcert's own API server, to be compared with
+    #[command(hide = true)]
+    EmbeddedServer(rates::server::Args),
     /// Become a part of a cluster, to end with the process that started it
     #[command(hide = true)]
     Part {
@@ -104,6 +108,8 @@ fn main() -> ExitCode {
             program,
             args,
         } => Err(cluster::process::turn_into(parent, &program, &args)),
+        // On threads of its own.
+        Command::EmbeddedServer(args) => rates::server::run(&args).map(|()| true),
         command => run(command),
     };
     match outcome {
@@ -126,7 +132,7 @@ async fn run(command: Command) -> Result<bool> {
         Command::Cluster(command) => command.run().await.map(|()| true),
         Command::Supervise(args) => args.run().await.map(|()| true),
         Command::NullSigner(args) => null_signer::run(args).await.map(|()| true),
-        Command::Part { .. } => Ok(false),
+        Command::EmbeddedServer(_) | Command::Part { .. } => Ok(false),
     }
 }
 

@@ -4,7 +4,7 @@ use podcert_cases::Release;
 
 use crate::matrix::cost;
 use crate::run::Step;
-use crate::{faults, figures, forged, kubectl, matrix, release};
+use crate::{faults, figures, forged, kubectl, matrix, rates, release};
 
 /// All steps. Those that leave the cluster in pieces come last.
 pub(crate) fn all() -> Vec<Step> {
@@ -37,6 +37,12 @@ pub(crate) fn all() -> Vec<Step> {
             run: |context| Box::pin(figures::step(context)),
         },
     ];
+    // The embedded server plays 1.37.
+    steps.push(Step {
+        name: "embedded-server",
+        releases: &[Release::V1_37],
+        run: |context| Box::pin(rates::step(context)),
+    });
     steps.extend(faults::steps());
     steps
 }

@@ -28,7 +28,7 @@ pub(crate) mod command;
 mod flags;
 mod folders;
 pub(crate) mod parts;
-mod pki;
+pub(crate) mod pki;
 mod ports;
 pub(crate) mod process;
 pub(crate) mod progress;

@@ -81,6 +81,30 @@ fn etcd(folder: &Folder, url: &str) -> Result<()> {
     file(&folder.pki("etcd.kubeconfig"), &text)
 }
 
+/// What another server needs: in PEM, and an administrator's kubeconfig that leads to it.
+pub(crate) struct Material {
+    pub(crate) authority: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+    pub(crate) kubeconfig: String,
+}
+
+impl Material {
+    /// For a server on the loopback interface, of an authority that exists for it alone.
+    pub(crate) fn new(url: &str) -> Result<Self> {
+        let authority = authority("podcert e2e embedded")?;
+        let (certificate, key) = serving(&authority, Network::LOCAL)?;
+        let name = "podcert-e2e-admin";
+        let (user, user_key) = client(&authority, name, Some("system:masters"))?;
+        Ok(Self {
+            kubeconfig: kubeconfig(url, &authority.pem(), name, &user, &user_key),
+            authority: authority.pem(),
+            certificate,
+            key,
+        })
+    }
+}
+
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 fn authority(name: &str) -> Result<Authority> {
@@ -181,7 +205,7 @@ users:
 }
 
 /// A file for its owner alone, whatever the umask.
-fn file(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn file(path: &Path, text: &str) -> Result<()> {
     let write = || -> std::io::Result<()> {
         OpenOptions::new()
             .create_new(true)
