@@ -131,7 +131,10 @@ impl MappedPod {
             vec![self.map.socket(port)]
         } else {
             let services = self.map.services()?;
-            match services.resolve(host, port) {
+            // The first entry of a pod's DNS search path is its own namespace.
+            let near = format!("{host}.{}", self.map.pod.namespace);
+            let near = (!host.contains('.')).then_some(near.as_str());
+            match services.resolve(near.unwrap_or(host), port) {
                 Some(sockets) => sockets.to_vec(),
                 None => bail!("no Service of the sandbox is called {host} with port {port}"),
             }

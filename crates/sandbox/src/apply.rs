@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use kube::api::{ApiResource, DynamicObject, PostParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::Value;
-
-use crate::controllers::deployments::bind;
 
 /// What happened to one document.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,17 +54,6 @@ pub enum ApplyError {
         /// The field's path.
         field: &'static str,
     },
-    /// A Pod's spec is none.
-    #[error("document {document}: Pod {name:?} has a spec that is none")]
-    PodSpec {
-        /// Counted from 1.
-        document: usize,
-        /// The pod's name.
-        name: String,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
     /// The sandbox does not have such objects.
     #[error("document {document}: the sandbox has no kind {kind:?} of apiVersion {api_version:?}")]
     UnknownKind {
@@ -82,12 +69,8 @@ pub enum ApplyError {
     Yaml(#[source] Box<serde_saphyr::Error>),
 }
 
-/// Applies the stream; `node` is where Pods go.
-pub(crate) async fn apply(
-    client: &Client,
-    node: &str,
-    yaml: &str,
-) -> Result<Vec<Applied>, ApplyError> {
+/// Applies the stream.
+pub(crate) async fn apply(client: &Client, yaml: &str) -> Result<Vec<Applied>, ApplyError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(yaml).map_err(|error| ApplyError::Yaml(Box::new(error)))?;
     let documents = documents
@@ -99,7 +82,7 @@ pub(crate) async fn apply(
     let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
     let mut applied = Vec::with_capacity(parsed.len());
     for document in parsed {
-        applied.push(document.apply(client, node).await?);
+        applied.push(document.apply(client).await?);
     }
     Ok(applied)
 }
@@ -150,10 +133,7 @@ impl Document {
         })
     }
 
-    async fn apply(mut self, client: &Client, node: &str) -> Result<Applied, ApplyError> {
-        if self.kind.kind == "Pod" {
-            self.place(node)?;
-        }
+    async fn apply(self, client: &Client) -> Result<Applied, ApplyError> {
         let change = self.put(client).await.map_err(|source| ApplyError::Api {
             document: self.number,
             kind: self.kind.kind.to_owned(),
@@ -166,24 +146,6 @@ impl Document {
             name: self.name,
             change,
         })
-    }
-
-    /// A Pod needs a node; there is no scheduler but this.
-    fn place(&mut self, node: &str) -> Result<(), ApplyError> {
-        let Some(spec) = self.object.get_mut("spec") else {
-            return Ok(());
-        };
-        let placed = serde_json::from_value(spec.take()).and_then(|mut parsed| {
-            bind(&mut parsed, node);
-            serde_json::to_value(parsed)
-        });
-        let failed = |source| ApplyError::PodSpec {
-            document: self.number,
-            name: self.name.clone(),
-            source,
-        };
-        *spec = placed.map_err(failed)?;
-        Ok(())
     }
 
     async fn put(&self, client: &Client) -> kube::Result<Change> {
@@ -202,6 +164,15 @@ impl Document {
                     created => return created.map(|_| Change::Created),
                 }
             };
+            if self.kind.kind == "Pod" {
+                // Of a pod much is filled in that a manifest does not have: node, service account, its token's volume.
+                let merge = PatchParams::apply("podcert-sandbox").force();
+                let patch = Patch::Apply(&object);
+                return api
+                    .patch(&self.name, &merge, &patch)
+                    .await
+                    .map(|_| Change::Replaced);
+            }
             object.metadata.resource_version = there.metadata.resource_version;
             match api.replace(&self.name, &params, &object).await {
                 // Somebody else wrote in between; the manifest's will still be done.
@@ -276,6 +247,7 @@ kinds! {
     Namespaced "" "v1" "Secret" "secrets";
     Namespaced "" "v1" "Service" "services";
     Namespaced "" "v1" "ServiceAccount" "serviceaccounts";
+    Namespaced "apps" "v1" "DaemonSet" "daemonsets";
     Namespaced "apps" "v1" "Deployment" "deployments";
     Namespaced "certificates.k8s.io" "v1" "PodCertificateRequest" "podcertificaterequests";
     Namespaced "coordination.k8s.io" "v1" "Lease" "leases";

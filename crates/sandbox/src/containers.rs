@@ -16,6 +16,8 @@ use podcert_runtime::SharedClock;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::images::Program;
+use crate::logs::PodLogs;
 use crate::pod_map::PodMap;
 
 /// Runs containers.
@@ -39,7 +41,7 @@ pub trait PodRunner: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The program that plays the image.
-    pub program: PathBuf,
+    pub program: Program,
     /// The container's command and arguments.
     pub argv: Vec<String>,
     /// The whole environment.
@@ -83,6 +85,7 @@ impl Drop for StopOnDrop {
 struct Inner {
     runner: Arc<dyn PodRunner>,
     clock: SharedClock,
+    logs: PodLogs,
     tasks: TaskTracker,
     /// By the pods' UIDs and the containers' names.
     entries: Mutex<HashMap<String, BTreeMap<String, Entry>>>,
@@ -92,6 +95,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Entry {
+    launch: Launch,
     state: watch::Receiver<ContainerState>,
     stop: watch::Sender<Option<Duration>>,
 }
@@ -146,11 +150,12 @@ impl StopSignal {
 }
 
 impl Containers {
-    pub(crate) fn new(runner: Arc<dyn PodRunner>, clock: SharedClock) -> Self {
+    pub(crate) fn new(runner: Arc<dyn PodRunner>, clock: SharedClock, logs: PodLogs) -> Self {
         let (changes, _) = watch::channel(0);
         Self(Arc::new(Inner {
             runner,
             clock,
+            logs,
             tasks: TaskTracker::new(),
             entries: Mutex::default(),
             changes,
@@ -161,10 +166,18 @@ impl Containers {
     pub(crate) fn start(&self, launch: Launch) -> Result<watch::Receiver<ContainerState>, String> {
         let (uid, container) = (launch.map.pod.uid.clone(), launch.container.clone());
         let (stop, asked) = watch::channel(None);
-        let running = self.0.runner.start(launch, StopSignal::new(asked))?;
+        let (pod, name) = (launch.map.pod.clone(), launch.container.clone());
+        // Before it starts: what it prints is read in tasks of their own.
+        self.0.logs.begin(&pod, &name);
+        let running = self
+            .0
+            .runner
+            .start(launch.clone(), StopSignal::new(asked))
+            .inspect_err(|_| self.0.logs.end(&pod, &name))?;
         let started = self.0.clock.now();
         let (state, seen) = watch::channel(ContainerState::Running { started });
         let entry = Entry {
+            launch,
             state: seen.clone(),
             stop,
         };
@@ -177,6 +190,7 @@ impl Containers {
         self.0.tasks.spawn(async move {
             let exit = running.await;
             let ended = this.0.clock.now();
+            this.0.logs.end(&pod, &name);
             state.send_replace(ContainerState::Ended {
                 exit,
                 started,
@@ -187,13 +201,20 @@ impl Containers {
         Ok(seen)
     }
 
-    /// Runs a command in a container.
+    /// Runs a command in a container of a pod, as that was started.
     pub(crate) fn exec(
         &self,
-        launch: &Launch,
+        pod_uid: &str,
+        container: &str,
         argv: Vec<String>,
     ) -> Result<BoxFuture<'static, Exit>, String> {
-        self.0.runner.exec(launch, argv)
+        let launch = {
+            let entries = self.entries();
+            let entry = entries.get(pod_uid).and_then(|pod| pod.get(container));
+            entry.map(|entry| entry.launch.clone())
+        };
+        let launch = launch.ok_or_else(|| format!("container {container:?} is not there"))?;
+        self.0.runner.exec(&launch, argv)
     }
 
     /// The pod's container of that name, if it was started.
@@ -237,6 +258,7 @@ impl Containers {
             // An error means its task is gone, and with it the container.
             let _ = state.wait_for(ended).await;
         }
+        self.0.logs.forget(pod_uid);
         if self.entries().remove(pod_uid).is_some() {
             self.changed();
         }

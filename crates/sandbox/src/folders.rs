@@ -1,10 +1,11 @@
-//! The folders of pods: `<state>/p/<number>/` with `map.json`, `l/` for sockets and `v/<volume>/` for volumes.
+//! The folders of pods: `<state>/p/<number>/` with a `<container>.map.json` each, `l/` for sockets and `v/<volume>/` for volumes.
 //!
 //! They are numbered, not named after UIDs, so that the paths of sockets stay short. A pod keeps its number for life,
 //! also over a restart of the kubelet.
 
 use std::collections::HashMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -68,11 +69,6 @@ impl PodFolders {
             .map(|number| self.folder(*number))
     }
 
-    /// The pods that have a folder, by UID.
-    pub(crate) fn pods(&self) -> Vec<String> {
-        self.numbers().by_pod.keys().cloned().collect()
-    }
-
     /// Removes the pod's folder with everything in it.
     pub(crate) fn remove(&self, uid: &str) -> io::Result<()> {
         let Some(number) = self.numbers().by_pod.remove(uid) else {
@@ -104,9 +100,9 @@ impl PodFolder {
         self.path.join("l")
     }
 
-    /// The pod's view of the sandbox.
-    pub(crate) fn map_file(&self) -> PathBuf {
-        self.path.join("map.json")
+    /// A container's view of the sandbox.
+    pub(crate) fn map_file(&self, container: &str) -> PathBuf {
+        self.path.join(format!("{container}.map.json"))
     }
 
     /// The volume's files; made if it is not there. A symlink that the pod has put in its place is refused.
@@ -121,10 +117,10 @@ impl PodFolder {
         }
     }
 
-    /// An address that tells this pod from the others. Nothing listens there: the sandbox has no pod network.
-    pub(crate) fn address(&self) -> String {
+    /// The pod's address, which tells it from the others. Only other pods reach it; nothing listens on the machine.
+    pub(crate) fn address(&self) -> Ipv4Addr {
         let [_, high, middle, low] = self.number.wrapping_add(1).to_be_bytes();
-        format!("10.{high}.{middle}.{low}")
+        Ipv4Addr::new(10, high, middle, low)
     }
 }
 

@@ -4,10 +4,26 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Image references and the programs on this machine that stand for them.
-///
-/// A program is started as `<program> sandbox exec-pod --map FILE -- <the container's command and args>`.
 #[derive(Clone, Debug, Default)]
-pub struct Images(BTreeMap<String, PathBuf>);
+pub struct Images {
+    programs: BTreeMap<String, Program>,
+    /// Why programs in namespaces do not run here, if they do not.
+    refusal: Option<String>,
+}
+
+/// A program that plays an image, and how it is run.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Program {
+    /// It knows of the sandbox and is started as `<program> sandbox exec-pod --map FILE -- <command and args>`.
+    Mapped(PathBuf),
+    /// It knows nothing and runs in namespaces of its own, set up by `<runner> sandbox exec-pod --isolated FILE`.
+    Isolated {
+        /// The program.
+        program: PathBuf,
+        /// A `podcert`.
+        runner: PathBuf,
+    },
+}
 
 impl Images {
     /// No image runs.
@@ -16,22 +32,71 @@ impl Images {
         Self::default()
     }
 
-    /// Lets `program` play `image`: a full reference, or a repository without tag and digest, which then stands for
-    /// every tag and digest of it.
+    /// Lets `program`, which must know `sandbox exec-pod`, play `image`: a full reference, or a repository without tag
+    /// and digest, which then stands for every tag and digest of it.
     #[must_use]
-    pub fn with(mut self, image: impl Into<String>, program: impl Into<PathBuf>) -> Self {
-        self.0.insert(image.into(), program.into());
-        self
+    pub fn with(self, image: impl Into<String>, program: impl Into<PathBuf>) -> Self {
+        self.add(image, Program::Mapped(program.into()))
+    }
+
+    /// Lets any `program` play `image`, named as in [`Images::with`]. It runs in namespaces that `runner`, a `podcert`,
+    /// makes for it.
+    #[must_use]
+    pub fn with_isolated(
+        self,
+        image: impl Into<String>,
+        program: impl Into<PathBuf>,
+        runner: impl Into<PathBuf>,
+    ) -> Self {
+        let (program, runner) = (program.into(), runner.into());
+        self.add(image, Program::Isolated { program, runner })
     }
 
     /// The program for the image reference of a container; the exact reference is preferred to the repository.
-    #[must_use]
-    pub fn program(&self, reference: &str) -> Option<&Path> {
+    ///
+    /// # Errors
+    /// A sentence: the image is not known, or its program cannot run on this machine.
+    pub(crate) fn program(&self, reference: &str) -> Result<&Program, String> {
         let found = self
-            .0
+            .programs
             .get(reference)
-            .or_else(|| self.0.get(repository(reference)));
-        found.map(PathBuf::as_path)
+            .or_else(|| self.programs.get(repository(reference)));
+        match (found, &self.refusal) {
+            (None, _) => Err("only images named when the sandbox was started run".to_owned()),
+            (Some(Program::Isolated { program, .. }), Some(refusal)) => {
+                let program = program.display();
+                Err(format!("{program} cannot be run as a pod: {refusal}"))
+            }
+            (Some(program), _) => Ok(program),
+        }
+    }
+
+    /// What sets up namespaces, if any image needs them.
+    pub(crate) fn runner(&self) -> Option<&Path> {
+        self.programs.values().find_map(|program| match program {
+            Program::Isolated { runner, .. } => Some(runner.as_path()),
+            Program::Mapped(_) => None,
+        })
+    }
+
+    /// From here on the images that need namespaces are refused, with this reason.
+    pub(crate) fn refuse_isolated(&mut self, reason: String) {
+        self.refusal = Some(reason);
+    }
+
+    fn add(mut self, image: impl Into<String>, program: Program) -> Self {
+        self.programs.insert(image.into(), program);
+        self
+    }
+}
+
+impl Program {
+    /// The program itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Isolated { program, .. } | Self::Mapped(program) => program,
+        }
     }
 }
 
@@ -53,7 +118,10 @@ mod tests {
         let images = Images::new()
             .with("ghcr.io/podcert/podcert", "/bin/podcert")
             .with("localhost:5000/tool:1", "/bin/one");
-        let program = |reference| images.program(reference).and_then(Path::to_str);
+        let program = |reference| {
+            let program = images.program(reference).ok()?;
+            program.path().to_str()
+        };
         let digest = "ghcr.io/podcert/podcert:0.1.0@sha256:0123";
         assert_eq!(program(digest), Some("/bin/podcert"));
         assert_eq!(
@@ -65,5 +133,20 @@ mod tests {
         assert_eq!(program("localhost:5000/tool:1"), Some("/bin/one"));
         assert_eq!(program("localhost:5000/tool:2"), None);
         assert_eq!(program(""), None);
+    }
+
+    #[test]
+    fn programs_that_cannot_be_isolated_are_refused_with_the_reason() {
+        let mut images = Images::new()
+            .with("podcert", "/bin/podcert")
+            .with_isolated("nginx", "/usr/sbin/nginx", "/bin/podcert");
+        assert!(images.program("nginx:1.29").is_ok());
+        assert_eq!(images.runner(), Some(Path::new("/bin/podcert")));
+        images.refuse_isolated("no namespaces".to_owned());
+        assert!(images.program("podcert").is_ok());
+        assert_eq!(
+            images.program("nginx:1.29").unwrap_err(),
+            "/usr/sbin/nginx cannot be run as a pod: no namespaces"
+        );
     }
 }

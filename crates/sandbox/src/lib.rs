@@ -2,9 +2,9 @@
 //! controllers they need; no container runtime, no privileges, one process and its children.
 //!
 //! ```text
-//!            Sandbox::apply ─▶ ┌───────────┐ ◀─ deployments: Deployments ─▶ Pods
+//!            Sandbox::apply ─▶ ┌───────────┐ ◀─ deployments, daemon_sets ─▶ Pods; scheduler: Pods ─▶ nodes
 //!   Sandbox::client(user) ───▶ │ ApiServer │ ◀─ endpoints:   Services ─▶ services.json
-//!   listener (TLS, loopback) ▶ └───────────┘ ◀─ kubelet:     Pods ─▶ volumes on disk, containers, status
+//!   listener (TLS, loopback) ▶ └───────────┘ ◀─ kubelets:    Pods ─▶ volumes on disk, containers, status
 //!                                                              │
 //!                             containers (outlive the kubelet) ▼ PodRunner: child processes, or tasks in tests
 //!                             <program> sandbox exec-pod --map FILE -- command args
@@ -17,6 +17,7 @@
 mod apply;
 mod containers;
 mod controllers;
+mod events;
 pub mod exec_pod;
 mod folders;
 mod images;
@@ -34,7 +35,7 @@ pub use podcert_apiserver::{Stats, User, Verb};
 
 pub use crate::apply::{Applied, ApplyError, Change};
 pub use crate::containers::{Exit, Launch, PodRunner, StopSignal};
-pub use crate::images::Images;
+pub use crate::images::{Images, Program};
 pub use crate::kubelet::KubeletTiming;
 pub use crate::logs::{LogLine, PodLogs, Stream};
 pub use crate::processes::Processes;

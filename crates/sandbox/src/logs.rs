@@ -1,10 +1,17 @@
-//! What the pods' processes print: the last lines are kept, and each is broadcast as it comes.
+//! What the pods' processes print: the last lines of all are kept and each is broadcast as it comes; and the last lines
+//! of each container, of its present and its previous run, for `kubectl logs`.
+
+mod runs;
+mod source;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::broadcast;
+
+use self::runs::Runs;
+use crate::pod_map::PodName;
 
 /// The lines of all pods. Clones share them.
 #[derive(Clone, Debug)]
@@ -13,6 +20,7 @@ pub struct PodLogs(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     kept: Mutex<Kept>,
+    runs: Mutex<Runs>,
     live: broadcast::Sender<LogLine>,
 }
 
@@ -54,6 +62,7 @@ impl PodLogs {
         let (live, _) = broadcast::channel(LIVE_LINES);
         Self(Arc::new(Inner {
             kept: Mutex::default(),
+            runs: Mutex::default(),
             live,
         }))
     }
@@ -70,7 +79,23 @@ impl PodLogs {
         self.kept().lines.iter().cloned().collect()
     }
 
+    /// A container starts: what it prints from now on is another run's.
+    pub(crate) fn begin(&self, pod: &PodName, container: &str) {
+        self.runs().begin(pod, container);
+    }
+
+    /// A container has ended: who follows its log comes to an end.
+    pub(crate) fn end(&self, pod: &PodName, container: &str) {
+        self.runs().end(pod, container);
+    }
+
+    /// A pod is gone, and its containers' logs with it.
+    pub(crate) fn forget(&self, pod_uid: &str) {
+        self.runs().forget(pod_uid);
+    }
+
     pub(crate) fn push(&self, line: LogLine) {
+        self.runs().push(&line);
         // No receiver is no failure: the line is kept.
         let _ = self.0.live.send(line.clone());
         let mut kept = self.kept();
@@ -82,6 +107,10 @@ impl PodLogs {
             };
             kept.bytes -= oldest.text.len();
         }
+    }
+
+    fn runs(&self) -> std::sync::MutexGuard<'_, Runs> {
+        self.0.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ use serde::{Deserialize, Serialize};
 pub struct PodMap {
     /// Which pod this is.
     pub pod: PodName,
+    /// The pod's address: `status.podIP`.
+    pub address: Ipv4Addr,
     /// The container's volume mounts. The longest matching `mount_path` wins.
     pub mounts: Vec<Mount>,
     /// The folder in which listening on port P creates the UNIX socket `P.sock`; see [`PodMap::socket`].
@@ -47,13 +50,20 @@ pub struct Mount {
     pub host_path: PathBuf,
 }
 
-/// Which sockets answer for each Service name and port: `{"server.demo.svc": {"443": ["/…/443.sock", …]}}`.
-///
-/// A name that is not a key does not resolve; a port with an empty list refuses connections, as a ClusterIP Service
-/// without endpoints does. The forms `<svc>.<ns>`, `<svc>.<ns>.svc` and `<svc>.<ns>.svc.cluster.local` are all listed.
+/// What names and addresses lead to: the cluster's DNS and its network.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Services(pub BTreeMap<String, BTreeMap<u16, Vec<PathBuf>>>);
+#[serde(default)]
+pub struct Services {
+    /// Which sockets answer for each host and port: `{"server.demo.svc": {"443": ["/…/443.sock", …]}}`. A host is a
+    /// Service's name, its cluster IP or a pod's IP.
+    ///
+    /// A host that is no key is not there; a port with an empty list refuses connections, as a ClusterIP Service
+    /// without endpoints does. Of names, the forms `<svc>.<ns>`, `<svc>.<ns>.svc` and `<svc>.<ns>.svc.cluster.local`
+    /// are all listed.
+    pub sockets: BTreeMap<String, BTreeMap<u16, Vec<PathBuf>>>,
+    /// The addresses of each `<svc>.<ns>`: its cluster IP, or without one those of its pods.
+    pub addresses: BTreeMap<String, Vec<Ipv4Addr>>,
+}
 
 /// Why a map or the list of Services could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +138,7 @@ impl Services {
     #[must_use]
     pub fn resolve(&self, host: &str, port: u16) -> Option<&[PathBuf]> {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        self.0.get(&host)?.get(&port).map(Vec::as_slice)
+        self.sockets.get(&host)?.get(&port).map(Vec::as_slice)
     }
 }
 
@@ -174,6 +184,7 @@ mod tests {
                 name: "web-1".into(),
                 uid: "u".into(),
             },
+            address: Ipv4Addr::new(10, 0, 0, 1),
             mounts: vec![
                 Mount {
                     mount_path: "/run/tls".into(),
@@ -205,7 +216,8 @@ mod tests {
 
     #[test]
     fn services_resolve_by_name_and_port() {
-        let text = r#"{"server.demo.svc": {"443": ["/s/p/1/l/443.sock"], "80": []}}"#;
+        let text =
+            r#"{"sockets": {"server.demo.svc": {"443": ["/s/p/1/l/443.sock"], "80": []}}}"#;
         let services: Services = serde_json::from_str(text).unwrap();
         let sockets = services.resolve("Server.demo.svc.", 443).unwrap();
         assert_eq!(sockets, [PathBuf::from("/s/p/1/l/443.sock")]);

@@ -60,7 +60,7 @@ impl PodRunner for Processes {
     fn start(&self, launch: Launch, stop: StopSignal) -> Result<BoxFuture<'static, Exit>, String> {
         clear_sockets(&launch.map.listen_dir)
             .map_err(|error| format!("cannot clear old sockets: {error}"))?;
-        let mut child = Command::new(&launch.program)
+        let mut child = Command::new(launch.program.path())
             .args(["sandbox", "exec-pod", "--map"])
             .arg(&launch.map_file)
             .arg("--")
@@ -74,7 +74,9 @@ impl PodRunner for Processes {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", launch.program.display()))?;
+            .map_err(|error| {
+                format!("cannot start {}: {error}", launch.program.path().display())
+            })?;
 
         let mut output = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
@@ -101,7 +103,7 @@ impl PodRunner for Processes {
     }
 
     fn exec(&self, launch: &Launch, argv: Vec<String>) -> Result<BoxFuture<'static, Exit>, String> {
-        let mut child = Command::new(&launch.program)
+        let mut child = Command::new(launch.program.path())
             .args(["sandbox", "exec-pod", "--map"])
             .arg(&launch.map_file)
             .arg("--")
@@ -115,7 +117,9 @@ impl PodRunner for Processes {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", launch.program.display()))?;
+            .map_err(|error| {
+                format!("cannot start {}: {error}", launch.program.path().display())
+            })?;
         let group = Group::of(&child);
         Ok(async move {
             // Held until the end, as for the container itself.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node as NodeObject;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use podcert_apiserver::{ApiServer, User};
 use podcert_runtime::{Jitter, SharedClock};
 use tokio::sync::Mutex;
@@ -17,10 +17,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::apply::{Applied, ApplyError, apply};
 use crate::containers::{Containers, PodRunner, StopOnDrop};
-use crate::controllers::{deployments, endpoints};
+use crate::controllers::{
+    daemon_sets, deployments, endpoints, namespaces, request_cleaner, scheduler,
+};
 use crate::folders::PodFolders;
 use crate::images::Images;
-use crate::kubelet::{Kubelet, KubeletTiming, Node};
+use crate::kubelet::{Kubelet, KubeletTiming, LEASES, Node, register};
 use crate::listener::Listener;
 use crate::logs::PodLogs;
 use crate::processes::Processes;
@@ -36,8 +38,8 @@ pub struct Options {
     pub images: Images,
     /// Whether other processes can reach the API server.
     pub door: Door,
-    /// The one node's name.
-    pub node: String,
+    /// The nodes' names; each has a kubelet of its own. Without any there is one, `sandbox`.
+    pub nodes: Vec<String>,
     /// What runs containers.
     pub runner: Runner,
     /// Makes names, UIDs and jitter repeat from run to run (keys and serial numbers never do).
@@ -71,10 +73,12 @@ pub enum Runner {
 pub struct Sandbox {
     admin: Client,
     api: ApiServer,
-    kubelet: Mutex<Option<Kubelet>>,
+    folders: Arc<PodFolders>,
+    kubelets: Mutex<Vec<Kubelet>>,
+    ledger: Ledger,
     listener: Option<Listener>,
     logs: PodLogs,
-    node: Arc<Node>,
+    nodes: Vec<Arc<Node>>,
     stop: tokio_util::sync::DropGuard,
     tasks: TaskTracker,
     // Dropped last, in this order: whatever uses files goes before them.
@@ -138,7 +142,7 @@ impl Options {
             clock,
             images,
             door: Door::Loopback,
-            node: "sandbox".to_owned(),
+            nodes: vec![DEFAULT_NODE.to_owned()],
             runner: Runner::Processes,
             seed: None,
             state_parent: None,
@@ -157,7 +161,7 @@ impl Sandbox {
             clock,
             images,
             door,
-            node,
+            mut nodes,
             runner,
             seed,
             state_parent,
@@ -168,26 +172,29 @@ impl Sandbox {
             path: state.path().to_path_buf(),
             source,
         };
-        let folders = PodFolders::create(state.path()).map_err(files)?;
+        let folders = Arc::new(PodFolders::create(state.path()).map_err(files)?);
+        let logs = PodLogs::new();
 
-        let mut builder = ApiServer::builder().clock({
-            let clock = clock.clone();
-            Arc::new(move || clock.now())
-        });
+        let mut builder = ApiServer::builder()
+            .clock({
+                let clock = clock.clone();
+                Arc::new(move || clock.now())
+            })
+            .pod_logs(Arc::new(logs.clone()))
+            .token_volumes();
         if let Some(seed) = seed {
             builder = builder.seed(seed);
         }
         let api = builder.build();
         let client = |user| Client::new(api.as_user(user), "default");
         let admin = client(User::admin());
-        let uid = create_node(&admin, &node).await?;
+        create_namespaces(&admin).await?;
 
-        let logs = PodLogs::new();
         let runner = match runner {
             Runner::Custom(runner) => runner,
             Runner::Processes => Arc::new(Processes::new(logs.clone(), clock.clone())),
         };
-        let containers = Containers::new(runner, clock.clone());
+        let containers = Containers::new(runner, clock.clone(), logs.clone());
 
         let listener = match door {
             Door::Closed => None,
@@ -198,41 +205,79 @@ impl Sandbox {
         };
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let controller = |name: &str| client(User::service_account("kube-system", name));
+        let ledger = Ledger::default();
+        let jitter = seed.map_or_else(Jitter::from_process, Jitter::seeded);
+        if nodes.is_empty() {
+            nodes.push(DEFAULT_NODE.to_owned());
+        }
+        let mut machines = Vec::with_capacity(nodes.len());
+        for name in nodes {
+            let client = client(User::node(&name));
+            machines.push(Arc::new(Node {
+                uid: register(&client, &name).await?,
+                client,
+                clock: clock.clone(),
+                containers: containers.clone(),
+                folders: folders.clone(),
+                hosted: std::sync::Mutex::default(),
+                images: images.clone(),
+                jitter: jitter.clone(),
+                ledger: ledger.clone(),
+                name,
+                timing,
+            }));
+        }
+        // The sandbox's own controllers may do everything: they are part of it.
+        let controller = |name: &str| {
+            let mut user = User::service_account("kube-system", name);
+            user.groups.push("system:masters".to_owned());
+            client(user)
+        };
         tasks.spawn(deployments::run(
             controller("deployment-controller"),
-            node.clone(),
             clock.clone(),
             stop.clone(),
         ));
-        let node = Arc::new(Node {
-            client: client(User::node(&node)),
-            clock,
-            containers,
-            folders,
-            images,
-            jitter: seed.map_or_else(Jitter::from_process, Jitter::seeded),
-            ledger: Ledger::default(),
-            name: node,
-            timing,
-            uid,
-        });
-        tasks.spawn(endpoints::run(
-            controller("endpoint-controller"),
-            node.clone(),
+        tasks.spawn(daemon_sets::run(
+            controller("daemon-set-controller"),
             stop.clone(),
         ));
-        let kubelet = Kubelet::start(node.clone());
+        tasks.spawn(scheduler::run(
+            controller("default-scheduler"),
+            clock.clone(),
+            stop.clone(),
+        ));
+        tasks.spawn(request_cleaner::run(
+            controller("podcertificaterequestcleaner"),
+            clock,
+            stop.clone(),
+        ));
+        let ca = listener.as_ref().map(Listener::ca).unwrap_or_default();
+        tasks.spawn(namespaces::run(
+            controller("root-ca-cert-publisher"),
+            ca,
+            stop.clone(),
+        ));
+        if let Some(first) = machines.first() {
+            tasks.spawn(endpoints::run(
+                controller("endpoint-controller"),
+                first.clone(),
+                stop.clone(),
+            ));
+        }
+        let kubelets = machines.iter().cloned().map(Kubelet::start).collect();
         Ok(Self {
             admin,
             api,
-            kubelet: Mutex::new(Some(kubelet)),
+            folders,
+            kubelets: Mutex::new(kubelets),
+            ledger,
             listener,
             logs,
             stop: stop.drop_guard(),
             tasks,
-            containers: StopOnDrop(node.containers.clone()),
-            node,
+            containers: StopOnDrop(containers),
+            nodes: machines,
             state,
         })
     }
@@ -255,24 +300,24 @@ impl Sandbox {
         self.admin.clone()
     }
 
-    /// Creates or replaces what the YAML stream holds, as the administrator. Pods without a node get the one there is.
+    /// Creates or replaces what the YAML stream holds, as the administrator.
     ///
     /// # Errors
     /// The text is no YAML, a document is incomplete or of a kind the sandbox does not have (then nothing was changed),
     /// or the API server refused one.
     pub async fn apply(&self, yaml: &str) -> Result<Vec<Applied>, Error> {
-        Ok(apply(&self.admin, &self.node.name, yaml).await?)
+        Ok(apply(&self.admin, yaml).await?)
     }
 
-    /// Restarts the kubelet: it forgets every key and request, so each projection gets a new key and certificate, while
-    /// the processes keep running. Returns when the new kubelet has started, not when it is done.
+    /// Restarts the kubelets: they forget every key and request, so each projection gets a new key and certificate,
+    /// while the processes keep running. Returns when the new kubelets have started, not when they are done.
     pub async fn restart_kubelet(&self) {
-        let mut kubelet = self.kubelet.lock().await;
-        if let Some(old) = kubelet.take() {
+        let mut kubelets = self.kubelets.lock().await;
+        for old in kubelets.drain(..) {
             old.stop().await;
         }
-        *kubelet = Some(Kubelet::start(self.node.clone()));
-        self.node.ledger.note(|report| report.kubelet_restarts += 1);
+        kubelets.extend(self.nodes.iter().cloned().map(Kubelet::start));
+        self.ledger.note(|report| report.kubelet_restarts += 1);
     }
 
     /// What the pods' processes print.
@@ -284,13 +329,12 @@ impl Sandbox {
     /// What happened so far.
     #[must_use]
     pub fn report(&self) -> Report {
-        self.node.ledger.read()
+        self.ledger.read()
     }
 
-    /// The one node's name.
-    #[must_use]
-    pub fn node(&self) -> &str {
-        &self.node.name
+    /// The nodes' names.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().map(|node| node.name.as_str())
     }
 
     /// Where the listener is, if there is one.
@@ -320,7 +364,7 @@ impl Sandbox {
     /// Where the volume of a pod lies on this machine, by the pod's UID and the volume's name.
     #[must_use]
     pub fn volume(&self, pod_uid: &str, volume: &str) -> Option<PathBuf> {
-        self.node.folders.find(pod_uid)?.volume(volume).ok()
+        self.folders.find(pod_uid)?.volume(volume).ok()
     }
 
     /// Ends everything in order: controllers and kubelet, then the processes (SIGTERM, two seconds, SIGKILL), the
@@ -330,9 +374,8 @@ impl Sandbox {
     /// The folder could not be removed. Nothing runs any more then either.
     pub async fn shutdown(self) -> Result<(), Error> {
         let Self {
-            kubelet,
+            kubelets,
             listener,
-            node,
             stop,
             tasks,
             containers,
@@ -341,10 +384,10 @@ impl Sandbox {
         } = self;
         drop(stop);
         tasks.close();
-        if let Some(kubelet) = kubelet.into_inner() {
+        for kubelet in kubelets.into_inner() {
             kubelet.stop().await;
         }
-        node.containers.shutdown(LAST_GRACE).await;
+        containers.0.shutdown(LAST_GRACE).await;
         drop(containers);
         tasks.wait().await;
         if let Some(listener) = listener {
@@ -357,21 +400,26 @@ impl Sandbox {
     }
 }
 
-async fn create_node(client: &Client, name: &str) -> kube::Result<String> {
-    let node = NodeObject {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            ..ObjectMeta::default()
-        },
-        ..NodeObject::default()
-    };
-    let nodes: Api<NodeObject> = Api::all(client.clone());
-    Ok(nodes
-        .create(&PostParams::default(), &node)
-        .await?
-        .uid()
-        .unwrap_or_default())
+/// The namespaces of every cluster that the API server does not make itself.
+async fn create_namespaces(client: &Client) -> kube::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    for name in [LEASES, "kube-public"] {
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        match namespaces.create(&PostParams::default(), &namespace).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            created => drop(created?),
+        }
+    }
+    Ok(())
 }
 
+/// The node of a sandbox for which none is named.
+const DEFAULT_NODE: &str = "sandbox";
 /// What processes get at the sandbox's own end, whatever their pods say.
 const LAST_GRACE: Duration = Duration::from_secs(2);

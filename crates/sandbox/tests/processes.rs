@@ -257,7 +257,7 @@ async fn a_program_that_is_not_there_is_an_event_not_a_crash() {
         let all = events.list(&ListParams::default()).await.unwrap();
         message = all
             .into_iter()
-            .find(|event| event.reason.as_deref() == Some("FailedStart"));
+            .find(|event| event.reason.as_deref() == Some("Failed"));
         if message.is_some() {
             break;
         }

@@ -114,6 +114,7 @@ async fn both_examples_live_for_days_and_over_a_kubelet_restart() {
     options.door = Door::Closed;
     options.runner = common::tasks();
     options.seed = Some(3);
+    options.timing.lease_renewal = Duration::from_secs(300);
     let sandbox = Sandbox::start(options).await.unwrap();
 
     let (shutdown, controller, _pools) = start_controller(&sandbox, &clock);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,6 +114,7 @@ impl Pods {
                 name: pod.into(),
                 uid: pod.into(),
             },
+            address: Ipv4Addr::new(10, 0, 0, 1),
             mounts: vec![Mount {
                 mount_path: "/run/tls-config".into(),
                 host_path: volume,
@@ -133,7 +135,10 @@ impl Pods {
     pub(crate) fn serve(&self, service: &str, pods: &[&str]) {
         let sockets = pods.iter().map(|pod| self.socket(pod)).collect();
         let ports = BTreeMap::from([(443, sockets)]);
-        let services = Services(BTreeMap::from([(service.to_owned(), ports)]));
+        let services = Services {
+            sockets: BTreeMap::from([(service.to_owned(), ports)]),
+            ..Services::default()
+        };
         let json = serde_json::to_vec(&services).unwrap();
         replace(&self.folder.path().join("services.json"), &json);
     }

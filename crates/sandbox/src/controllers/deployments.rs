@@ -1,4 +1,4 @@
-//! Deployments become pods, on the one node there is.
+//! Deployments become pods.
 //!
 //! The pods belong to their Deployment directly: there are no ReplicaSets, since a sandbox has no history to roll back
 //! to. Names, labels and the hash of the template look as in a cluster (`<deployment>-<hash>-<5 characters>`,
@@ -11,14 +11,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use podcert_runtime::SharedClock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+pub(super) use super::pods::is_ready;
+use super::pods::{controller_of, delete, is_active, owner, pod_of, template_hash};
 
 /// What to do for a Deployment now.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -29,14 +32,14 @@ struct Plan {
     delete: Vec<String>,
 }
 
-/// Runs until `stop`. `node` is where every pod goes.
-pub(crate) async fn run(client: Client, node: String, clock: SharedClock, stop: CancellationToken) {
+/// Runs until `stop`.
+pub(crate) async fn run(client: Client, clock: SharedClock, stop: CancellationToken) {
     let (bell, mut rung) = mpsc::channel(1);
     let deployments = super::ring::<Deployment>(client.clone(), bell.clone(), stop.clone());
     let pods = super::ring::<Pod>(client.clone(), bell, stop.clone());
     let work = async {
         while rung.recv().await.is_some() {
-            while let Err(error) = reconcile(&client, &node, &clock).await {
+            while let Err(error) = reconcile(&client, &clock).await {
                 tracing::debug!(%error, "Deployments are looked at again");
                 tokio::time::sleep(RETRY).await;
             }
@@ -49,7 +52,7 @@ pub(crate) async fn run(client: Client, node: String, clock: SharedClock, stop: 
     }
 }
 
-async fn reconcile(client: &Client, node: &str, clock: &SharedClock) -> kube::Result<()> {
+async fn reconcile(client: &Client, clock: &SharedClock) -> kube::Result<()> {
     let everything = ListParams::default();
     let deployments = Api::<Deployment>::all(client.clone())
         .list(&everything)
@@ -61,16 +64,17 @@ async fn reconcile(client: &Client, node: &str, clock: &SharedClock) -> kube::Re
         let owned: Vec<&Pod> = pods
             .iter()
             .filter(|pod| {
-                owner(pod).is_some_and(|owner| Some(&owner.uid) == deployment.metadata.uid.as_ref())
+                owner::<Deployment>(pod)
+                    .is_some_and(|owner| Some(&owner.uid) == deployment.metadata.uid.as_ref())
             })
             .collect();
         if deployment.metadata.deletion_timestamp.is_none() {
-            execute(client, node, deployment, &plan(deployment, &owned)).await?;
+            execute(client, deployment, &plan(deployment, &owned)).await?;
             report(client, deployment, &owned, clock.now()).await?;
         }
     }
     for pod in &pods {
-        let orphaned = owner(pod).is_some_and(|owner| !there.contains(&owner.uid));
+        let orphaned = owner::<Deployment>(pod).is_some_and(|owner| !there.contains(&owner.uid));
         if orphaned && pod.metadata.deletion_timestamp.is_none() {
             delete(
                 client,
@@ -158,22 +162,14 @@ fn plan(deployment: &Deployment, owned: &[&Pod]) -> Plan {
     plan
 }
 
-async fn execute(
-    client: &Client,
-    node: &str,
-    deployment: &Deployment,
-    plan: &Plan,
-) -> kube::Result<()> {
+async fn execute(client: &Client, deployment: &Deployment, plan: &Plan) -> kube::Result<()> {
     let namespace = deployment.namespace().unwrap_or_default();
     for name in &plan.delete {
         delete(client, &namespace, name).await?;
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
     for _ in 0..plan.create {
-        match pods
-            .create(&PostParams::default(), &pod(deployment, node))
-            .await
-        {
+        match pods.create(&PostParams::default(), &pod(deployment)).await {
             // A pod the API server refuses is refused again until the Deployment changes.
             Err(kube::Error::Api(status)) if status.is_invalid() || status.code == 400 => {
                 let name = deployment.name_any();
@@ -186,56 +182,18 @@ async fn execute(
     Ok(())
 }
 
-async fn delete(client: &Client, namespace: &str, name: &str) -> kube::Result<()> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    match pods.delete(name, &DeleteParams::default()).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        deleted => deleted.map(|_| ()),
-    }
-}
-
 /// A pod of the Deployment's present template.
-fn pod(deployment: &Deployment, node: &str) -> Pod {
-    let template = deployment.spec.template.clone();
-    let hash = template_hash(&template);
-    let template_meta = template.metadata.unwrap_or_default();
-    let mut labels = template_meta.labels.unwrap_or_default();
-    labels.insert(HASH_LABEL.to_owned(), hash.clone());
-    let mut spec = template.spec.unwrap_or_default();
-    bind(&mut spec, node);
-    Pod {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{}-{hash}-", deployment.name_any())),
-            namespace: deployment.metadata.namespace.clone(),
-            labels: Some(labels),
-            annotations: template_meta.annotations,
-            owner_references: Some(vec![OwnerReference {
-                api_version: "apps/v1".to_owned(),
-                kind: KIND.to_owned(),
-                name: deployment.name_any(),
-                uid: deployment.uid().unwrap_or_default(),
-                controller: Some(true),
-                block_owner_deletion: Some(true),
-            }]),
-            ..ObjectMeta::default()
-        },
-        spec: Some(spec),
-        status: None,
-    }
-}
-
-/// What scheduler and ServiceAccount admission would fill in: the node, and the service account `default`.
-pub(crate) fn bind(spec: &mut k8s_openapi::api::core::v1::PodSpec, node: &str) {
-    spec.node_name.get_or_insert_with(|| node.to_owned());
-    let account = spec
-        .service_account_name
-        .clone()
-        .or_else(|| spec.service_account.clone());
-    let account = account
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "default".to_owned());
-    spec.service_account_name = Some(account.clone());
-    spec.service_account = Some(account);
+fn pod(deployment: &Deployment) -> Pod {
+    let hash = template_hash(&deployment.spec.template);
+    let owner = controller_of(deployment);
+    let name = format!("{}-{hash}-", deployment.name_any());
+    pod_of(
+        &deployment.spec.template,
+        owner,
+        &name,
+        deployment.metadata.namespace.clone(),
+        [(HASH_LABEL, hash)],
+    )
 }
 
 async fn report(
@@ -255,35 +213,53 @@ async fn report(
     };
     let ready = count(&is_ready);
     let desired = spec.replicas.unwrap_or(1);
-    let available = if ready >= desired { "True" } else { "False" };
+    let updated = count(&|pod| pod.labels().get(HASH_LABEL) == Some(&hash));
+    let (ready_enough, complete) = (
+        ready >= desired,
+        updated >= desired && ready >= desired && count(&|_| true) == updated,
+    );
     let old = deployment.status.clone().unwrap_or_default();
-    let held =
-        old.conditions.iter().flatten().find(|c| {
-            c.type_.as_deref() == Some(AVAILABLE) && c.status.as_deref() == Some(available)
+    let condition = |type_: &str, holds: bool, reason: &str, message: String| {
+        let status = if holds { "True" } else { "False" };
+        let held = old.conditions.iter().flatten().find(|c| {
+            c.type_.as_deref() == Some(type_)
+                && c.status.as_deref() == Some(status)
+                && c.reason.as_deref() == Some(reason)
         });
-    let condition = held.cloned().unwrap_or_else(|| DeploymentCondition {
-        type_: Some(AVAILABLE.to_owned()),
-        status: Some(available.to_owned()),
-        reason: Some(
-            if ready >= desired {
-                "MinimumReplicasAvailable"
-            } else {
-                "MinimumReplicasUnavailable"
-            }
-            .to_owned(),
-        ),
-        last_transition_time: Some(Time(now)),
-        last_update_time: Some(Time(now)),
-        message: None,
-    });
+        held.cloned().unwrap_or_else(|| DeploymentCondition {
+            type_: Some(type_.to_owned()),
+            status: Some(status.to_owned()),
+            reason: Some(reason.to_owned()),
+            last_transition_time: Some(Time(now)),
+            last_update_time: Some(Time(now)),
+            message: Some(message),
+        })
+    };
+    let name = deployment.name_any();
+    let conditions = vec![
+        if ready_enough {
+            let message = "Deployment has minimum availability.".to_owned();
+            condition("Available", true, "MinimumReplicasAvailable", message)
+        } else {
+            let message = "Deployment does not have minimum availability.".to_owned();
+            condition("Available", false, "MinimumReplicasUnavailable", message)
+        },
+        if complete {
+            let message = format!("Deployment {name:?} has successfully progressed.");
+            condition("Progressing", true, "NewReplicaSetAvailable", message)
+        } else {
+            let message = format!("Deployment {name:?} is progressing.");
+            condition("Progressing", true, "ReplicaSetUpdated", message)
+        },
+    ];
     let status = DeploymentStatus {
         available_replicas: Some(ready),
-        conditions: Some(vec![condition]),
+        conditions: Some(conditions),
         observed_generation: deployment.metadata.generation,
         ready_replicas: Some(ready),
         replicas: Some(count(&|_| true)),
         unavailable_replicas: Some(desired.saturating_sub(ready).max(0)),
-        updated_replicas: Some(count(&|pod| pod.labels().get(HASH_LABEL) == Some(&hash))),
+        updated_replicas: Some(updated),
         ..DeploymentStatus::default()
     };
     if Some(&status) == deployment.status.as_ref() {
@@ -292,7 +268,6 @@ async fn report(
     let deployments: Api<Deployment> =
         Api::namespaced(client.clone(), &deployment.namespace().unwrap_or_default());
     let patch = Patch::Merge(serde_json::json!({ "status": status }));
-    let name = deployment.name_any();
     match deployments
         .patch_status(&name, &PatchParams::default(), &patch)
         .await
@@ -300,30 +275,6 @@ async fn report(
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         patched => patched.map(|_| ()),
     }
-}
-
-fn owner(pod: &Pod) -> Option<&OwnerReference> {
-    pod.owner_references()
-        .iter()
-        .find(|owner| owner.kind == KIND && owner.controller == Some(true))
-}
-
-fn is_active(pod: &Pod) -> bool {
-    let phase = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Failed" | "Succeeded"))
-}
-
-pub(crate) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Which way a percentage is rounded.
@@ -350,26 +301,7 @@ fn share(value: Option<&IntOrString>, whole: usize, round: Round) -> usize {
     }
 }
 
-/// Ten characters that change with the template, in the alphabet that Kubernetes uses so that no words come out.
-fn template_hash(template: &PodTemplateSpec) -> String {
-    let text = serde_json::to_string(template).unwrap_or_default();
-    // FNV-1a, 64 bits.
-    let mut hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let mut name = String::new();
-    for _ in 0..10 {
-        let place = usize::try_from(hash % ALPHABET.len() as u64).unwrap_or_default();
-        name.extend(ALPHABET.chars().nth(place));
-        hash /= ALPHABET.len() as u64;
-    }
-    name
-}
-
-const ALPHABET: &str = "bcdfghjklmnpqrstvwxz2456789";
-const AVAILABLE: &str = "Available";
 const HASH_LABEL: &str = "pod-template-hash";
-const KIND: &str = "Deployment";
 /// What a node takes by default. Each pod is a process on somebody's laptop.
 const MAX_PODS: usize = 110;
 const RETRY: Duration = Duration::from_secs(1);

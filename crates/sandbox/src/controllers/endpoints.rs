@@ -1,11 +1,13 @@
 //! Which sockets answer for which Service: EndpointSlice controller, kube-proxy and cluster DNS in one file.
 //!
 //! A pod is behind a Service's port when the Service's selector matches it, it is Ready and not terminating, and its
-//! process listens: the socket of the target port exists. The list is written atomically whenever it changes. No
-//! EndpointSlice objects are made.
+//! process listens: the socket of the target port exists. By its own address a pod is reached Ready or not, at the ports
+//! it declares and whichever else it is seen to listen on. The Service `kubernetes` leads to the sandbox's API server.
+//! The list is written atomically whenever it changes. No EndpointSlice objects are made.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::deployments::is_ready;
 use crate::folders::PodFolders;
 use crate::kubelet::Node;
+use crate::listener;
 use crate::pod_map::Services;
 use crate::state_dir::write_private;
 
@@ -96,16 +99,17 @@ impl<'a> ServicesFile<'a> {
     /// Brings the file up to date; answers whether something is to be tried again: a Ready pod's socket that is not
     /// there yet, or a file that could not be written.
     fn write(&mut self, services: &[Service], pods: &[Pod]) -> bool {
-        let mut missing = false;
-        let list = resolve(services, pods, |pod, port| {
-            let folder = self.folders.find(&pod.uid()?)?;
-            let socket = folder.listen_dir().join(format!("{port}.sock"));
-            if socket.exists() {
-                return Some(socket);
-            }
-            missing = true;
-            None
-        });
+        let api = self
+            .folders
+            .services_file()
+            .with_file_name(listener::SOCKET);
+        let mut network = Sockets {
+            folders: self.folders,
+            api: api.exists().then_some(api),
+            missing: false,
+        };
+        let list = resolve(services, pods, &mut network);
+        let missing = network.missing;
         if self.written.as_ref() == Some(&list) {
             return missing;
         }
@@ -125,13 +129,82 @@ impl<'a> ServicesFile<'a> {
     }
 }
 
-/// The list: `socket` answers where a pod's port is open, if it is.
-fn resolve(
-    services: &[Service],
-    pods: &[Pod],
-    mut socket: impl FnMut(&Pod, u16) -> Option<PathBuf>,
-) -> Services {
-    let mut list = BTreeMap::new();
+/// Where things are.
+trait Network {
+    /// The API server's socket.
+    fn api(&mut self) -> Option<PathBuf>;
+    /// The address of a pod that has one.
+    fn address(&mut self, pod: &Pod) -> Option<Ipv4Addr>;
+    /// The socket of a pod's port if it is open. That it is not is remembered, to be looked at again.
+    fn socket(&mut self, pod: &Pod, port: u16) -> Option<PathBuf>;
+    /// Every port of a pod that is open.
+    fn open(&mut self, pod: &Pod) -> BTreeMap<u16, PathBuf>;
+}
+
+/// The pods' folders.
+#[derive(Debug)]
+struct Sockets<'a> {
+    folders: &'a PodFolders,
+    api: Option<PathBuf>,
+    missing: bool,
+}
+
+impl Network for Sockets<'_> {
+    fn api(&mut self) -> Option<PathBuf> {
+        self.api.clone()
+    }
+
+    fn address(&mut self, pod: &Pod) -> Option<Ipv4Addr> {
+        Some(self.folders.find(&pod.uid()?)?.address())
+    }
+
+    fn socket(&mut self, pod: &Pod, port: u16) -> Option<PathBuf> {
+        let folder = self.folders.find(&pod.uid()?)?;
+        let socket = folder.listen_dir().join(format!("{port}.sock"));
+        if socket.exists() {
+            return Some(socket);
+        }
+        self.missing = true;
+        None
+    }
+
+    fn open(&mut self, pod: &Pod) -> BTreeMap<u16, PathBuf> {
+        let folder = pod.uid().and_then(|uid| self.folders.find(&uid));
+        let entries = folder.and_then(|folder| std::fs::read_dir(folder.listen_dir()).ok());
+        let paths = entries.into_iter().flatten().flatten().map(|e| e.path());
+        paths
+            .filter_map(|path| Some((port_of(&path)?, path)))
+            .collect()
+    }
+}
+
+/// The port that a socket stands for: `443.sock`.
+fn port_of(socket: &Path) -> Option<u16> {
+    socket
+        .file_name()?
+        .to_str()?
+        .strip_suffix(".sock")?
+        .parse()
+        .ok()
+}
+
+/// The list.
+fn resolve(services: &[Service], pods: &[Pod], network: &mut impl Network) -> Services {
+    let mut list = Services::default();
+    for pod in pods.iter().filter(|pod| is_running(pod)) {
+        let Some(address) = network.address(pod) else {
+            continue;
+        };
+        let containers = pod.spec.iter().flat_map(|spec| spec.containers.iter());
+        for port in containers.flat_map(|container| container.ports.iter().flatten()) {
+            if let Ok(port) = u16::try_from(port.container_port) {
+                network.socket(pod, port);
+            }
+        }
+        let open = network.open(pod).into_iter();
+        let ports = open.map(|(port, socket)| (port, vec![socket])).collect();
+        list.sockets.insert(address.to_string(), ports);
+    }
     for service in services {
         let Some(spec) = &service.spec else { continue };
         if spec.type_.as_deref() == Some("ExternalName") {
@@ -155,6 +228,7 @@ fn resolve(
                     && is_ready(pod)
             })
             .collect();
+        let is_api = (namespace.as_str(), service.name_any().as_str()) == API_SERVER;
         let mut ports: BTreeMap<u16, Vec<PathBuf>> = BTreeMap::new();
         for port in spec.ports.iter().flatten() {
             let tcp = port
@@ -164,19 +238,44 @@ fn resolve(
             let Ok(number) = u16::try_from(port.port) else {
                 continue;
             };
-            if tcp {
+            if tcp && is_api && selector.is_none() {
+                ports.insert(number, network.api().into_iter().collect());
+            } else if tcp {
                 let open = behind
                     .iter()
-                    .filter_map(|pod| socket(pod, target(port, pod)?));
+                    .filter_map(|pod| network.socket(pod, target(port, pod)?));
                 ports.insert(number, open.collect());
             }
         }
-        let name = service.name_any();
+        let name = format!("{}.{namespace}", service.name_any());
+        let cluster_ip = spec.cluster_ip.as_deref().and_then(|ip| ip.parse().ok());
+        let addresses = match cluster_ip {
+            Some(address) => {
+                list.sockets
+                    .insert(Ipv4Addr::to_string(&address), ports.clone());
+                vec![address]
+            }
+            None => behind
+                .iter()
+                .filter_map(|pod| network.address(pod))
+                .collect(),
+        };
         for suffix in ["", ".svc", ".svc.cluster.local"] {
-            list.insert(format!("{name}.{namespace}{suffix}"), ports.clone());
+            list.sockets
+                .insert(format!("{name}{suffix}"), ports.clone());
         }
+        list.addresses.insert(name, addresses);
     }
-    Services(list)
+    list
+}
+
+/// Whether the pod has processes to reach.
+fn is_running(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    phase == Some("Running")
 }
 
 /// The port of the pod that the Service's port stands for: `targetPort`, by number or by the name a container gave it,
@@ -196,6 +295,8 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
     u16::try_from(number).ok()
 }
 
+/// Namespace and name of the Service that every cluster has.
+const API_SERVER: (&str, &str) = ("default", "kubernetes");
 const POLL: Duration = Duration::from_millis(20);
 const POLL_MAX: Duration = Duration::from_secs(2);
 

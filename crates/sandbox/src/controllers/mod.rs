@@ -1,7 +1,12 @@
 //! The few loops of kube-controller-manager, scheduler and kube-proxy that a sandbox needs, each as thin as it can be.
 
+pub(crate) mod daemon_sets;
 pub(crate) mod deployments;
 pub(crate) mod endpoints;
+pub(crate) mod namespaces;
+mod pods;
+pub(crate) mod request_cleaner;
+pub(crate) mod scheduler;
 
 use std::pin::pin;
 

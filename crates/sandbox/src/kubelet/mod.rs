@@ -10,10 +10,14 @@
 //! [`Kubelet`] is what it loses: every key and every request it waited for.
 
 mod certificate;
-mod events;
+mod environment;
 mod generation;
+mod heartbeat;
+mod objects;
 mod plan;
+mod probe;
 mod status;
+mod token;
 mod trust_bundle;
 mod worker;
 
@@ -33,9 +37,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::events::Events;
+pub(crate) use self::heartbeat::{LEASES, register};
 use self::worker::PodWorker;
 use crate::containers::Containers;
+use crate::events::Events;
 use crate::folders::PodFolders;
 use crate::images::Images;
 use crate::report::Ledger;
@@ -56,6 +61,8 @@ pub struct KubeletTiming {
     pub restart_backoff: Duration,
     /// The longest such wait: 5 min.
     pub restart_backoff_max: Duration,
+    /// How often the node's Lease is renewed: 10 s.
+    pub lease_renewal: Duration,
 }
 
 /// The machine: what outlives its kubelet.
@@ -63,7 +70,9 @@ pub(crate) struct Node {
     pub(crate) client: Client,
     pub(crate) clock: SharedClock,
     pub(crate) containers: Containers,
-    pub(crate) folders: PodFolders,
+    pub(crate) folders: Arc<PodFolders>,
+    /// The pods that have, or had, something on this node and are not cleaned up, by UID.
+    pub(crate) hosted: Mutex<HashSet<String>>,
     pub(crate) images: Images,
     pub(crate) jitter: Jitter,
     pub(crate) ledger: Ledger,
@@ -115,11 +124,17 @@ impl Default for KubeletTiming {
             refresh_pass: Duration::from_secs(60),
             restart_backoff: Duration::from_secs(10),
             restart_backoff_max: Duration::from_secs(300),
+            lease_renewal: Duration::from_secs(10),
         }
     }
 }
 
 impl Node {
+    /// The pods that have something here.
+    fn hosted(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.hosted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A duration from `U(0, max)`.
     fn draw(&self, max: Duration) -> Duration {
         max.mul_f64(self.jitter.next())
@@ -136,7 +151,12 @@ impl Kubelet {
         let ours = watcher::Config::default().fields(&format!("spec.nodeName={}", node.name));
 
         let shared = Arc::new(Shared {
-            events: Events::new(&node),
+            events: Events::new(
+                node.client.clone(),
+                node.clock.clone(),
+                "kubelet",
+                node.name.clone(),
+            ),
             shuffle: node.jitter.next().to_bits(),
             requests,
             bundles,
@@ -162,6 +182,14 @@ impl Kubelet {
         let stream = watcher(Api::<Pod>::all(client.clone()), ours).default_backoff();
         let stream = reflector(pods_writer, stream);
         tasks.spawn(shared.clone().follow_pods(pods, stream));
+        let (node, ended) = (shared.node.clone(), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => {}
+                () = heartbeat::run(&node) => {}
+            }
+        });
         Self { stop, tasks }
     }
 
@@ -241,7 +269,7 @@ impl Shared {
                     for gone in known.iter().filter(|uid| !uids.contains(*uid)) {
                         self.lose(gone);
                     }
-                    for orphan in self.node.folders.pods() {
+                    for orphan in self.node.hosted().clone() {
                         if !uids.contains(&orphan) && !known.contains(&orphan) {
                             self.clean_up(orphan);
                         }
@@ -308,6 +336,7 @@ impl Shared {
             if let Err(error) = this.node.folders.remove(&uid) {
                 tracing::warn!(%error, uid, "cannot remove an orphaned pod's folder");
             }
+            this.node.hosted().remove(&uid);
         });
     }
 
@@ -322,5 +351,7 @@ impl Shared {
     }
 }
 
+/// Every node's address: pods are processes of this machine.
+const HOST_ADDRESS: &str = "127.0.0.1";
 /// What the process of a pod that nobody knows any more gets.
 const ORPHAN_GRACE: Duration = Duration::from_secs(2);

@@ -6,55 +6,40 @@
 //! becomes a note, since the pod does the same without it; everything else is refused with a sentence that names
 //! field and limit.
 
+mod container;
 mod environment;
+mod fields;
+mod probes;
 mod security;
+mod sources;
 mod volumes;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, VolumeMount};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use self::environment::{TOO_LONG, expand};
-pub(crate) use self::volumes::{CertificatePlan, Source, VolumePlan};
+pub(crate) use self::container::{ContainerPlan, Role};
+pub(crate) use self::environment::{EnvironmentPlan, Value, is_name};
+pub(crate) use self::probes::{Action, ProbePlan};
+pub(crate) use self::sources::{CertificatePlan, ObjectPlan, Source, TokenPlan};
+pub(crate) use self::volumes::VolumePlan;
 use crate::images::Images;
 
 /// A pod the sandbox can run.
 #[derive(Clone, Debug)]
 pub(crate) struct PodPlan {
-    /// The one container's name.
-    pub(crate) container: String,
-    /// The container's image reference.
-    pub(crate) image: String,
-    /// The program that plays the image.
-    pub(crate) program: PathBuf,
-    /// `command` and `args`, with `$(NAME)` expanded.
-    pub(crate) argv: Vec<String>,
-    /// The container's environment, complete: nothing is inherited.
-    pub(crate) environment: BTreeMap<String, String>,
-    /// Where the container wants which volume.
-    pub(crate) mounts: Vec<MountPlan>,
+    /// The containers: those that run before the others first, in their order.
+    pub(crate) containers: Vec<ContainerPlan>,
     /// The volumes, by their names.
     pub(crate) volumes: BTreeMap<String, VolumePlan>,
-    /// What happens when the process ends.
-    pub(crate) restart: RestartPolicy,
     /// From SIGTERM to SIGKILL.
     pub(crate) grace: Duration,
     /// What is not enforced here, as sentences.
     pub(crate) notes: Vec<String>,
 }
 
-/// One volume mount of the container.
-#[derive(Clone, Debug)]
-pub(crate) struct MountPlan {
-    /// The absolute path the container sees.
-    pub(crate) path: PathBuf,
-    /// The volume's name; [`PodPlan::volumes`] has it.
-    pub(crate) volume: String,
-}
-
-/// `restartPolicy`.
+/// `restartPolicy`, of the pod or of a container.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum RestartPolicy {
     Always,
@@ -78,14 +63,12 @@ pub(crate) fn parse(pod: &Pod, images: &Images) -> Result<PodPlan, Vec<String>> 
         return Err(vec!["spec is missing".to_owned()]);
     };
     let mut verdict = Verdict::default();
-    let plan = parse_spec(pod, spec, images, &mut verdict);
-    match plan {
-        Some(mut plan) if verdict.refused.is_empty() => {
-            plan.notes = verdict.notes;
-            Ok(plan)
-        }
-        _ => Err(verdict.refused),
+    let mut plan = parse_spec(spec, images, &mut verdict);
+    if !verdict.refused.is_empty() {
+        return Err(verdict.refused);
     }
+    plan.notes = verdict.notes;
+    Ok(plan)
 }
 
 impl Verdict {
@@ -121,15 +104,16 @@ impl Verdict {
     }
 }
 
-fn parse_spec(pod: &Pod, spec: &PodSpec, images: &Images, v: &mut Verdict) -> Option<PodPlan> {
+fn parse_spec(spec: &PodSpec, images: &Images, v: &mut Verdict) -> PodPlan {
     let PodSpec {
         active_deadline_seconds,
         affinity,
-        automount_service_account_token,
+        // The API server has added the token's volume, or has not.
+        automount_service_account_token: _,
         containers,
         dns_config,
         dns_policy,
-        enable_service_links: _,
+        enable_service_links,
         ephemeral_containers,
         eviction_responders,
         host_aliases,
@@ -142,7 +126,8 @@ fn parse_spec(pod: &Pod, spec: &PodSpec, images: &Images, v: &mut Verdict) -> Op
         image_pull_secrets: _,
         init_containers,
         node_name: _,
-        node_selector,
+        // The scheduler's business, as are the other names that begin so.
+        node_selector: _,
         os,
         overhead: _,
         preemption_policy: _,
@@ -173,12 +158,7 @@ fn parse_spec(pod: &Pod, spec: &PodSpec, images: &Images, v: &mut Verdict) -> Op
         "spec.activeDeadlineSeconds",
         "not kept here",
     );
-    v.refuse_some(affinity.as_ref(), "spec.affinity", ONE_NODE);
-    v.note(
-        automount_service_account_token.filter(|on| *on).as_ref(),
-        "spec.automountServiceAccountToken",
-        "the sandbox has no service account tokens",
-    );
+    v.refuse_some(affinity.as_ref(), "spec.affinity", SELECTOR);
     v.refuse_some(dns_config.as_ref(), "spec.dnsConfig", NAMES);
     if dns_policy.as_deref() == Some("None") {
         v.refuse(format!("spec.dnsPolicy None: {NAMES}"));
@@ -186,7 +166,7 @@ fn parse_spec(pod: &Pod, spec: &PodSpec, images: &Images, v: &mut Verdict) -> Op
     v.refuse_any(
         ephemeral_containers.as_ref(),
         "spec.ephemeralContainers",
-        ONE_PROCESS,
+        "nothing is added to a pod that runs",
     );
     v.refuse_any(
         eviction_responders.as_ref(),
@@ -208,20 +188,13 @@ fn parse_spec(pod: &Pod, spec: &PodSpec, images: &Images, v: &mut Verdict) -> Op
     );
     v.refuse_some(hostname.as_ref(), "spec.hostname", NAMES);
     v.refuse_some(hostname_override.as_ref(), "spec.hostnameOverride", NAMES);
-    v.refuse_any(init_containers.as_ref(), "spec.initContainers", ONE_PROCESS);
-    if node_selector
-        .as_ref()
-        .is_some_and(|selector| !selector.is_empty())
-    {
-        v.refuse(format!("spec.nodeSelector: {ONE_NODE}"));
-    }
     if os.as_ref().is_some_and(|os| os.name != "linux") {
         v.refuse("spec.os: programs of this machine are run as if they were linux images");
     }
     v.refuse_any(
         readiness_gates.as_ref(),
         "spec.readinessGates",
-        "only the process decides here",
+        "only its containers decide whether a pod is Ready",
     );
     v.refuse_any(
         resource_claims.as_ref(),
@@ -232,10 +205,14 @@ fn parse_spec(pod: &Pod, spec: &PodSpec, images: &Images, v: &mut Verdict) -> Op
     v.refuse_some(
         runtime_class_name.as_ref(),
         "spec.runtimeClassName",
-        ONE_PROCESS,
+        "containers are processes of this machine",
     );
-    v.refuse_any(scheduling_gates.as_ref(), "spec.schedulingGates", ONE_NODE);
-    v.refuse_some(scheduling_group.as_ref(), "spec.schedulingGroup", ONE_NODE);
+    v.refuse_any(
+        scheduling_gates.as_ref(),
+        "spec.schedulingGates",
+        "nobody would open them",
+    );
+    v.refuse_some(scheduling_group.as_ref(), "spec.schedulingGroup", SELECTOR);
     if let Some(context) = security_context {
         security::pod(context, v);
     }
@@ -249,7 +226,7 @@ fn parse_spec(pod: &Pod, spec: &PodSpec, images: &Images, v: &mut Verdict) -> Op
     v.refuse_any(
         topology_spread_constraints.as_ref(),
         "spec.topologySpreadConstraints",
-        ONE_NODE,
+        SELECTOR,
     );
 
     let volumes = volumes::parse(volumes.iter().flatten(), v);
@@ -266,193 +243,43 @@ fn parse_spec(pod: &Pod, spec: &PodSpec, images: &Images, v: &mut Verdict) -> Op
         Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
     });
 
-    let [container] = containers.as_slice() else {
-        v.refuse(format!(
-            "spec.containers: {ONE_PROCESS}; this pod has {}",
-            containers.len()
-        ));
-        return None;
-    };
-    let plan = parse_container(pod, container, images, v)?;
-    for mount in &plan.mounts {
-        if !volumes.contains_key(&mount.volume) && v.refused.is_empty() {
-            v.refuse(format!(
-                "volumeMounts: there is no volume {:?}",
-                mount.volume
-            ));
-        }
+    if containers.is_empty() {
+        v.refuse("spec.containers: a pod has at least one container");
     }
-    Some(PodPlan {
+    let links = enable_service_links.unwrap_or(true);
+    let init = init_containers.iter().flatten();
+    let all = init
+        .map(|container| (container, Stage::Init))
+        .chain(containers.iter().map(|container| (container, Stage::Main)));
+    let mut plans: Vec<ContainerPlan> = Vec::new();
+    for (container, stage) in all {
+        if plans.iter().any(|plan| plan.name == container.name) {
+            v.refuse(format!("container {:?}: the name is taken", container.name));
+        }
+        let plan = container::parse(container, stage, restart, links, images, v);
+        for mount in plan.iter().flat_map(|plan| &plan.mounts) {
+            if !volumes.contains_key(&mount.volume) && v.refused.is_empty() {
+                v.refuse(format!(
+                    "volumeMounts: there is no volume {:?}",
+                    mount.volume
+                ));
+            }
+        }
+        plans.extend(plan);
+    }
+    PodPlan {
+        containers: plans,
         volumes,
-        restart,
         grace,
-        ..plan
-    })
-}
-
-fn parse_container(
-    pod: &Pod,
-    container: &Container,
-    images: &Images,
-    v: &mut Verdict,
-) -> Option<PodPlan> {
-    let Container {
-        args,
-        command,
-        env,
-        env_from,
-        image,
-        image_pull_policy: _,
-        lifecycle,
-        liveness_probe,
-        name,
-        ports,
-        readiness_probe,
-        resize_policy: _,
-        resources,
-        restart_policy,
-        restart_policy_rules,
-        security_context,
-        startup_probe,
-        stdin,
-        stdin_once: _,
-        termination_message_path: _,
-        termination_message_policy: _,
-        tty,
-        volume_devices,
-        volume_mounts,
-        working_dir,
-    } = container;
-    let at = |field: &str| format!("container {name:?}: {field}");
-
-    v.refuse_any(
-        env_from.as_ref(),
-        &at("envFrom"),
-        "only env with values and fieldRef is read",
-    );
-    v.refuse_some(lifecycle.as_ref(), &at("lifecycle"), "no hooks are run");
-    v.refuse_some(liveness_probe.as_ref(), &at("livenessProbe"), NO_PROBES);
-    v.refuse_some(readiness_probe.as_ref(), &at("readinessProbe"), NO_PROBES);
-    v.refuse_some(startup_probe.as_ref(), &at("startupProbe"), NO_PROBES);
-    v.note(resources.as_ref(), &at("resources"), NO_LIMITS);
-    v.refuse_some(
-        restart_policy.as_ref(),
-        &at("restartPolicy"),
-        "the pod's applies",
-    );
-    v.refuse_any(
-        restart_policy_rules.as_ref(),
-        &at("restartPolicyRules"),
-        "the pod's policy applies",
-    );
-    if let Some(context) = security_context {
-        security::container(context, &at, v);
-    }
-    v.refuse_true(*stdin, &at("stdin"), "the processes have no input");
-    v.refuse_true(*tty, &at("tty"), "the processes have no terminal");
-    v.refuse_any(
-        volume_devices.as_ref(),
-        &at("volumeDevices"),
-        "the sandbox has no devices",
-    );
-    v.refuse_some(
-        working_dir.as_ref(),
-        &at("workingDir"),
-        "there is no image with folders in it",
-    );
-    for port in ports.iter().flatten() {
-        v.refuse_some(
-            port.host_port.filter(|port| *port != 0).as_ref(),
-            &at("ports"),
-            "no hostPort",
-        );
-        if port
-            .protocol
-            .as_deref()
-            .is_some_and(|protocol| protocol != "TCP")
-        {
-            v.refuse(format!("{}: only TCP", at("ports")));
-        }
-    }
-
-    let environment = environment::parse(pod, env.iter().flatten(), &at, v);
-    let mounts = volume_mounts
-        .iter()
-        .flatten()
-        .map(|mount| parse_mount(mount, &at, v))
-        .collect();
-    let words = command.iter().flatten().chain(args.iter().flatten());
-    let argv: Option<Vec<String>> = words.map(|word| expand(word, &environment)).collect();
-    if argv.is_none() {
-        v.refuse(format!("{}: a word is {TOO_LONG}", at("command and args")));
-    }
-    if command.as_ref().is_none_or(Vec::is_empty) {
-        let limit = "must be set: the sandbox cannot look into images for their entry point";
-        v.refuse(format!("{}: {limit}", at("command")));
-    }
-
-    let image = image.clone().unwrap_or_default();
-    let Some(program) = images.program(&image) else {
-        let known = "only images named when the sandbox was started run";
-        v.refuse(format!("{} {image:?}: {known}", at("image")));
-        return None;
-    };
-    Some(PodPlan {
-        container: name.clone(),
-        program: program.to_path_buf(),
-        image,
-        argv: argv.unwrap_or_default(),
-        environment,
-        mounts,
-        volumes: BTreeMap::new(),
-        restart: RestartPolicy::Always,
-        grace: DEFAULT_GRACE,
         notes: Vec::new(),
-    })
+    }
 }
 
-fn parse_mount(mount: &VolumeMount, at: &dyn Fn(&str) -> String, v: &mut Verdict) -> MountPlan {
-    let VolumeMount {
-        bind_mount_options,
-        mount_path,
-        mount_propagation,
-        name,
-        read_only: _,
-        recursive_read_only: _,
-        sub_path,
-        sub_path_expr,
-    } = mount;
-    let field = at(&format!("volumeMounts {name:?}"));
-    v.refuse_any(
-        bind_mount_options.as_ref(),
-        &field,
-        "no bindMountOptions: nothing is mounted",
-    );
-    if mount_propagation
-        .as_deref()
-        .is_some_and(|mode| mode != "None")
-    {
-        v.refuse(format!("{field}: no mountPropagation: nothing is mounted"));
-    }
-    v.refuse_some(
-        sub_path.as_ref().filter(|path| !path.is_empty()),
-        &field,
-        NO_SUB_PATH,
-    );
-    v.refuse_some(
-        sub_path_expr.as_ref().filter(|path| !path.is_empty()),
-        &field,
-        NO_SUB_PATH,
-    );
-    if !mount_path.starts_with('/') || mount_path.contains(':') {
-        v.refuse(format!(
-            "{field}: mountPath {mount_path:?} must be absolute and without ':'"
-        ));
-    }
-    MountPlan {
-        path: PathBuf::from(mount_path),
-        volume: name.clone(),
-    }
+/// Which list of the pod's spec a container is in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Init,
+    Main,
 }
 
 /// Kubernetes' default of `terminationGracePeriodSeconds`.
@@ -460,10 +287,7 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 const NAMES: &str = "names resolve through the sandbox's list of Services alone";
 const NAMESPACES: &str = "processes run without namespaces of their own";
 const NO_LIMITS: &str = "requests and limits are not enforced";
-const NO_PROBES: &str = "no probes are made; a pod is Ready while its process runs";
-const NO_SUB_PATH: &str = "no subPath: it would hide every change of the volume";
-const ONE_NODE: &str = "there is one node and nothing to choose";
-const ONE_PROCESS: &str = "a pod is exactly one container, run as one process";
+const SELECTOR: &str = "the sandbox's scheduler knows nodeName and nodeSelector alone";
 
 #[cfg(test)]
 mod tests;

@@ -5,29 +5,41 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, Pod, PodCondition, PodIP, PodStatus,
+    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::HOST_ADDRESS;
+use super::plan::Role;
 use crate::containers::{ContainerState as Observed, Exit};
 
 /// What the worker knows about its pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct View {
-    pub(super) container: String,
-    pub(super) image: String,
+    /// Why the pod will never run, if it will not.
+    pub(super) refused: Option<String>,
     pub(super) address: Option<String>,
+    /// The containers in the order of the plan: those that run before the others first.
+    pub(super) containers: Vec<ContainerView>,
+}
+
+/// What the worker knows about a container.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct ContainerView {
+    pub(super) name: String,
+    pub(super) image: String,
+    pub(super) role: Role,
     pub(super) state: State,
+    pub(super) ready: bool,
+    pub(super) started: bool,
     pub(super) restarts: i32,
     /// How the last run ended, when there is a newer one or none yet.
     pub(super) last_end: Option<Ended>,
 }
 
-/// Where the pod's container stands.
+/// Where a container stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum State {
-    /// Refused: it will never run.
-    Refused(String),
     /// It does not run now, for a reason as kubectl shows it.
     Waiting {
         reason: &'static str,
@@ -102,9 +114,9 @@ impl Conditions {
         )
     }
 
-    fn set(&mut self, name: &str, holds: Holds, now: Timestamp) -> PodCondition {
+    fn set(&mut self, name: &str, holds: &Holds, now: Timestamp) -> PodCondition {
         let status = match holds {
-            Holds::No(_) => "False",
+            Holds::No(..) => "False",
             Holds::Yes => "True",
         };
         let (held, since) = self
@@ -114,23 +126,37 @@ impl Conditions {
         if held != status {
             (*held, *since) = (status.to_owned(), now);
         }
+        let (reason, message) = match holds {
+            Holds::No(reason, message) => (
+                Some((*reason).to_owned()),
+                Some(message.clone()).filter(|message| !message.is_empty()),
+            ),
+            Holds::Yes => (None, None),
+        };
         PodCondition {
             type_: name.to_owned(),
             status: status.to_owned(),
             last_transition_time: Some(Time(*since)),
-            reason: match holds {
-                Holds::No(reason) => Some(reason.to_owned()),
-                Holds::Yes => None,
-            },
+            reason,
+            message,
             ..PodCondition::default()
         }
     }
 }
 
-#[derive(Clone, Copy)]
+/// Whether a condition holds; why not, as reason and message.
 enum Holds {
-    No(&'static str),
+    No(&'static str, String),
     Yes,
+}
+
+/// What the containers that count come to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
 }
 
 impl View {
@@ -141,36 +167,33 @@ impl View {
         started: Timestamp,
         now: Timestamp,
     ) -> PodStatus {
-        let phase = match &self.state {
-            State::Refused(_) => "Pending",
-            State::Waiting { .. } if self.restarts == 0 && self.last_end.is_none() => "Pending",
-            State::Waiting { .. } | State::Running { .. } => "Running",
-            State::Ended(Ended { exit, .. }) if exit.is_success() => "Succeeded",
-            State::Ended(_) => "Failed",
-        };
-        let ready = match &self.state {
-            State::Running { .. } => Holds::Yes,
-            State::Ended(Ended { exit, .. }) if exit.is_success() => Holds::No("PodCompleted"),
-            State::Ended(_) => Holds::No("PodFailed"),
-            State::Refused(_) | State::Waiting { .. } => Holds::No("ContainersNotReady"),
-        };
+        let phase = self.phase();
+        let ready = self.ready(phase);
         let conditions = vec![
-            conditions.set("PodScheduled", Holds::Yes, now),
-            conditions.set("Initialized", Holds::Yes, now),
-            conditions.set("ContainersReady", ready, now),
-            conditions.set("Ready", ready, now),
+            conditions.set("PodScheduled", &Holds::Yes, now),
+            conditions.set("Initialized", &self.initialized(phase), now),
+            conditions.set("ContainersReady", &ready, now),
+            conditions.set("Ready", &ready, now),
         ];
-        let (reason, message) = match &self.state {
-            State::Refused(message) => (Some(REFUSED.to_owned()), Some(message.clone())),
-            _ => (None, None),
+        let reason = self.refused.as_ref().map(|_| REFUSED.to_owned());
+        let statuses = |init: bool| -> Vec<ContainerStatus> {
+            let stage = |container: &&ContainerView| (container.role != Role::Main) == init;
+            let containers = self.containers.iter().filter(stage);
+            containers.map(ContainerView::status).collect()
         };
         PodStatus {
-            phase: Some(phase.to_owned()),
+            phase: Some(format!("{phase:?}")),
             reason,
-            message,
+            message: self.refused.clone(),
             conditions: Some(conditions),
-            container_statuses: Some(vec![self.container_status()]),
-            host_ip: self.address.as_ref().map(|_| LOOPBACK.to_owned()),
+            init_container_statuses: Some(statuses(true)).filter(|all| !all.is_empty()),
+            container_statuses: Some(statuses(false)),
+            host_ip: self.address.as_ref().map(|_| HOST_ADDRESS.to_owned()),
+            host_ips: self.address.as_ref().map(|_| {
+                vec![HostIP {
+                    ip: HOST_ADDRESS.to_owned(),
+                }]
+            }),
             pod_ip: self.address.clone(),
             pod_ips: self
                 .address
@@ -181,18 +204,97 @@ impl View {
         }
     }
 
-    fn container_status(&self) -> ContainerStatus {
-        let running = matches!(self.state, State::Running { .. });
-        let waiting = |reason: &str, message: &str| ContainerState {
-            waiting: Some(ContainerStateWaiting {
-                reason: Some(reason.to_owned()),
-                message: (!message.is_empty()).then(|| message.to_owned()),
-            }),
-            ..ContainerState::default()
+    fn of_role(&self, role: Role) -> impl Iterator<Item = &ContainerView> {
+        self.containers.iter().filter(move |c| c.role == role)
+    }
+
+    /// As `getPhase` in `pkg/kubelet/kubelet_pods.go`.
+    fn phase(&self) -> Phase {
+        if self.refused.is_some() {
+            return Phase::Pending;
+        }
+        let failed =
+            |c: &&ContainerView| matches!(&c.state, State::Ended(end) if !end.exit.is_success());
+        if self.of_role(Role::Init).any(|c| failed(&c)) {
+            return Phase::Failed;
+        }
+        let initialized = self.of_role(Role::Init).all(ContainerView::has_succeeded)
+            && self
+                .of_role(Role::Sidecar)
+                .all(|c| c.started || c.has_run());
+        let mut main = self.of_role(Role::Main).peekable();
+        let waits = |c: &ContainerView| matches!(c.state, State::Waiting { .. }) && !c.has_run();
+        if !initialized || self.of_role(Role::Main).any(waits) {
+            return Phase::Pending;
+        }
+        if main.peek().is_some() && main.all(|c| matches!(c.state, State::Ended(_))) {
+            let failed = self.of_role(Role::Main).any(|c| failed(&c));
+            return if failed {
+                Phase::Failed
+            } else {
+                Phase::Succeeded
+            };
+        }
+        Phase::Running
+    }
+
+    fn initialized(&self, phase: Phase) -> Holds {
+        let incomplete = |c: &&ContainerView| match c.role {
+            Role::Init => !c.has_succeeded(),
+            Role::Main => false,
+            Role::Sidecar => !c.started && !c.has_run(),
         };
+        let names: Vec<&str> = self
+            .containers
+            .iter()
+            .filter(incomplete)
+            .map(|c| c.name.as_str())
+            .collect();
+        if names.is_empty() || phase == Phase::Succeeded {
+            return Holds::Yes;
+        }
+        let message = format!("containers with incomplete status: [{}]", names.join(" "));
+        Holds::No("ContainersNotInitialized", message)
+    }
+
+    fn ready(&self, phase: Phase) -> Holds {
+        match phase {
+            Phase::Succeeded => return Holds::No("PodCompleted", String::new()),
+            Phase::Failed => return Holds::No("PodFailed", String::new()),
+            Phase::Pending | Phase::Running => {}
+        }
+        let unready: Vec<&str> = self
+            .containers
+            .iter()
+            .filter(|c| c.role != Role::Init && !c.ready)
+            .map(|c| c.name.as_str())
+            .collect();
+        if unready.is_empty() {
+            return Holds::Yes;
+        }
+        let message = format!("containers with unready status: [{}]", unready.join(" "));
+        Holds::No("ContainersNotReady", message)
+    }
+}
+
+impl ContainerView {
+    fn has_run(&self) -> bool {
+        self.last_end.is_some() || self.restarts > 0 || matches!(self.state, State::Ended(_))
+    }
+
+    fn has_succeeded(&self) -> bool {
+        matches!(&self.state, State::Ended(end) if end.exit.is_success())
+    }
+
+    fn status(&self) -> ContainerStatus {
         let state = match &self.state {
-            State::Refused(message) => waiting(REFUSED, message),
-            State::Waiting { reason, message } => waiting(reason, message),
+            State::Waiting { reason, message } => ContainerState {
+                waiting: Some(ContainerStateWaiting {
+                    reason: Some((*reason).to_owned()),
+                    message: (!message.is_empty()).then(|| message.clone()),
+                }),
+                ..ContainerState::default()
+            },
             State::Running { started } => ContainerState {
                 running: Some(ContainerStateRunning {
                     started_at: Some(Time(*started)),
@@ -205,11 +307,11 @@ impl View {
             },
         };
         ContainerStatus {
-            name: self.container.clone(),
+            name: self.name.clone(),
             image: self.image.clone(),
             image_id: String::new(),
-            ready: running,
-            started: Some(running),
+            ready: self.ready,
+            started: Some(self.started),
             restart_count: self.restarts,
             state: Some(state),
             last_state: self.last_end.as_ref().map(|ended| ContainerState {
@@ -223,4 +325,3 @@ impl View {
 
 /// The reason in status and Event of a pod the sandbox refuses.
 pub(super) const REFUSED: &str = "CannotBeHonoured";
-const LOOPBACK: &str = "127.0.0.1";

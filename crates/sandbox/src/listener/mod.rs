@@ -92,6 +92,11 @@ impl Listener {
         self.address
     }
 
+    /// The certificate, as PEM, by which callers verify it.
+    pub(crate) fn ca(&self) -> String {
+        self.ca.certificate().to_pem()
+    }
+
     /// A kubeconfig for the user, with a client certificate of their own; written 0600.
     pub(crate) fn kubeconfig(&self, user: &User) -> anyhow::Result<PathBuf> {
         let credential = self.ca.client(user)?;

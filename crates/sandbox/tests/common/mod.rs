@@ -44,10 +44,11 @@ impl PodRunner for Tasks {
         launch: Launch,
         mut stop: StopSignal,
     ) -> Result<BoxFuture<'static, Exit>, String> {
-        // `crash-after 5s` ends by itself.
+        // `crash-after 5` and `succeed-after 5` end by themselves.
         let crash = match launch.argv.as_slice() {
-            [word, seconds] if word == "crash-after" => {
-                Some(Duration::from_secs(seconds.parse().unwrap()))
+            [word, seconds] if word == "crash-after" || word == "succeed-after" => {
+                let code = i32::from(word == "crash-after");
+                Some((Duration::from_secs(seconds.parse().unwrap()), code))
             }
             _ => None,
         };
@@ -55,9 +56,9 @@ impl PodRunner for Tasks {
         let stops = self.stops.clone();
         Ok(async move {
             match crash {
-                Some(after) => {
+                Some((after, code)) => {
                     sleep(after).await;
-                    Exit::Code(1)
+                    Exit::Code(code)
                 }
                 None => {
                     let grace = stop.requested().await;
@@ -104,6 +105,8 @@ impl World {
         options.door = Door::Closed;
         options.runner = Runner::Custom(tasks.clone());
         options.seed = Some(7);
+        // Days of a Lease's renewals would be most of what a test does.
+        options.timing.lease_renewal = Duration::from_secs(300);
         change(&mut options);
         let sandbox = Sandbox::start(options).await.unwrap();
         let signer = tokio::spawn(sign(sandbox.client(User::new("signer")), clock.clone()));

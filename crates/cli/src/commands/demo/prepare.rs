@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -263,6 +264,7 @@ impl Controller {
                 uid: name.clone(),
                 name,
             },
+            address: Ipv4Addr::UNSPECIFIED,
             mounts: Vec::new(),
             listen_dir: folder.to_owned(),
             services_file: folder.join("services.json"),

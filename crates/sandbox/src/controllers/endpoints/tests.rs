@@ -11,14 +11,37 @@ fn pod(name: &str, namespace: &str, app: &str, ready: &str) -> Pod {
     serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": namespace, "uid": name, "labels": {"app": app}},
         "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 8443, "name": "tls"}]}]},
-        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]},
     }))
     .unwrap()
 }
 
-fn socket(pod: &Pod, port: u16) -> Option<PathBuf> {
-    let name = pod.name_any();
-    (name != "deaf").then(|| PathBuf::from(format!("/{name}/{port}")))
+/// Pods that listen on whatever they are asked for, but for one that is deaf; each also listens on 9090.
+struct Fake;
+
+impl Network for Fake {
+    fn api(&mut self) -> Option<PathBuf> {
+        Some("/api".into())
+    }
+
+    fn address(&mut self, pod: &Pod) -> Option<Ipv4Addr> {
+        let last = *pod.name_any().as_bytes().first()?;
+        Some(Ipv4Addr::new(10, 0, 0, last))
+    }
+
+    fn socket(&mut self, pod: &Pod, port: u16) -> Option<PathBuf> {
+        let name = pod.name_any();
+        (name != "deaf").then(|| PathBuf::from(format!("/{name}/{port}")))
+    }
+
+    fn open(&mut self, pod: &Pod) -> BTreeMap<u16, PathBuf> {
+        let socket = self.socket(pod, 9090);
+        socket.into_iter().map(|socket| (9090, socket)).collect()
+    }
+}
+
+fn resolved(services: &[Service], pods: &[Pod]) -> Services {
+    resolve(services, pods, &mut Fake)
 }
 
 #[test]
@@ -40,7 +63,7 @@ fn only_ready_listening_pods_of_the_namespace_answer() {
         pod("far", "other", "web", "True"),
         going,
     ];
-    let list = resolve(&[web], &pods, socket);
+    let list = resolved(&[web], &pods);
     for name in ["web.demo", "web.demo.svc", "web.demo.svc.cluster.local"] {
         let sockets = list.resolve(name, 443).unwrap();
         assert_eq!(sockets, [PathBuf::from("/a/443"), PathBuf::from("/b/443")]);
@@ -58,7 +81,7 @@ fn target_ports_are_numbers_names_or_the_port_itself() {
         {"port": 81, "targetPort": "nobody"},
     ]);
     let web = service("web", &json!({"selector": {"app": "web"}, "ports": ports}));
-    let list = resolve(&[web], &[pod("a", "demo", "web", "True")], socket);
+    let list = resolved(&[web], &[pod("a", "demo", "web", "True")]);
     assert_eq!(
         list.resolve("web.demo", 443).unwrap(),
         [PathBuf::from("/a/8443")]
@@ -78,11 +101,50 @@ fn without_a_selector_there_is_nobody_and_an_external_name_is_not_ours() {
         "ext",
         &json!({"type": "ExternalName", "externalName": "e.org"}),
     );
-    let list = resolve(
-        &[bare, external],
-        &[pod("a", "demo", "web", "True")],
-        socket,
-    );
+    let list = resolved(&[bare, external], &[pod("a", "demo", "web", "True")]);
     assert!(list.resolve("bare.demo", 443).unwrap().is_empty());
     assert_eq!(list.resolve("ext.demo", 443), None);
+}
+
+#[test]
+fn addresses_lead_where_names_do() {
+    let ports = json!([{"port": 443, "targetPort": 8443}]);
+    let web = json!({"selector": {"app": "web"}, "clusterIP": "10.96.0.7", "ports": ports});
+    let mut bare = web.clone();
+    bare["clusterIP"] = "None".into();
+    let services = [service("web", &web), service("bare", &bare)];
+    let pods = [
+        pod("a", "demo", "web", "True"),
+        pod("b", "demo", "web", "False"),
+    ];
+    let list = resolved(&services, &pods);
+    let behind = [PathBuf::from("/a/8443")];
+    assert_eq!(list.resolve("10.96.0.7", 443).unwrap(), behind);
+    assert_eq!(list.resolve("bare.demo.svc", 443).unwrap(), behind);
+    assert_eq!(list.addresses["web.demo"], [Ipv4Addr::new(10, 96, 0, 7)]);
+    assert_eq!(list.addresses["bare.demo"], [Ipv4Addr::new(10, 0, 0, b'a')]);
+    let unready = Ipv4Addr::new(10, 0, 0, b'b').to_string();
+    assert_eq!(
+        list.resolve(&unready, 9090).unwrap(),
+        [PathBuf::from("/b/9090")]
+    );
+    assert_eq!(list.resolve(&unready, 8443), None, "nobody listens there");
+}
+
+#[test]
+fn the_service_of_the_api_server_leads_to_it() {
+    let spec = json!({"clusterIP": "10.96.0.1", "ports": [{"port": 443, "targetPort": 6443}]});
+    let mut api = service("kubernetes", &spec);
+    let elsewhere = resolved(std::slice::from_ref(&api), &[]);
+    assert!(
+        elsewhere
+            .resolve("kubernetes.demo", 443)
+            .unwrap()
+            .is_empty()
+    );
+    api.metadata.namespace = Some("default".into());
+    let list = resolved(&[api], &[]);
+    for host in ["kubernetes.default.svc", "10.96.0.1"] {
+        assert_eq!(list.resolve(host, 443).unwrap(), [PathBuf::from("/api")]);
+    }
 }

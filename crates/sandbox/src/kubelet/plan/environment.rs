@@ -1,127 +1,160 @@
-//! A container's environment: literal values, fields of the pod, and `$(NAME)` in what comes later.
+//! What a container's environment is made of; [`crate::kubelet::environment`] reads it when the container starts.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, Pod};
+use k8s_openapi::api::core::v1::{
+    ConfigMapEnvSource, ConfigMapKeySelector, EnvFromSource, EnvVar, EnvVarSource, SecretEnvSource,
+    SecretKeySelector,
+};
 
 use super::Verdict;
+use super::fields::{Field, NO_RESOURCES};
+use crate::kubelet::objects::ObjectKind;
 
-/// The whole environment of the process: what the container asks for, and what every container has.
-pub(super) fn parse<'a>(
-    pod: &Pod,
-    wanted: impl Iterator<Item = &'a EnvVar>,
+/// A container's environment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EnvironmentPlan {
+    /// Whole objects whose keys become variables.
+    pub(crate) objects: Vec<ObjectVariables>,
+    /// Single variables, in their order: later ones may use earlier ones.
+    pub(crate) variables: Vec<(String, Value)>,
+    /// Whether the Services of the namespace are told too.
+    pub(crate) service_links: bool,
+}
+
+/// `envFrom`.
+#[derive(Clone, Debug)]
+pub(crate) struct ObjectVariables {
+    pub(crate) kind: ObjectKind,
+    pub(crate) name: String,
+    pub(crate) optional: bool,
+    pub(crate) prefix: String,
+}
+
+/// Where a variable's value comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// A field of the pod.
+    Field(Field),
+    /// A key of a ConfigMap or Secret.
+    Key {
+        kind: ObjectKind,
+        name: String,
+        key: String,
+        optional: bool,
+    },
+    /// A text with `$(NAME)` in it.
+    Text(String),
+}
+
+pub(super) fn parse(
+    objects: &[EnvFromSource],
+    variables: &[EnvVar],
+    service_links: bool,
     at: &dyn Fn(&str) -> String,
     v: &mut Verdict,
-) -> BTreeMap<String, String> {
-    let mut environment = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
-    if let Some(name) = &pod.metadata.name {
-        environment.insert("HOSTNAME".to_owned(), name.clone());
+) -> EnvironmentPlan {
+    let mut plan = EnvironmentPlan {
+        service_links,
+        ..EnvironmentPlan::default()
+    };
+    for source in objects {
+        let EnvFromSource {
+            config_map_ref,
+            prefix,
+            secret_ref,
+        } = source;
+        let (kind, name, optional) = match (config_map_ref, secret_ref) {
+            (Some(ConfigMapEnvSource { name, optional }), None) => {
+                (ObjectKind::ConfigMap, name, optional)
+            }
+            (None, Some(SecretEnvSource { name, optional })) => {
+                (ObjectKind::Secret, name, optional)
+            }
+            _ => {
+                v.refuse(format!(
+                    "{}: either configMapRef or secretRef",
+                    at("envFrom")
+                ));
+                continue;
+            }
+        };
+        plan.objects.push(ObjectVariables {
+            kind,
+            name: name.clone(),
+            optional: *optional == Some(true),
+            prefix: prefix.clone().unwrap_or_default(),
+        });
     }
     for EnvVar {
         name,
         value,
         value_from,
-    } in wanted
+    } in variables
     {
-        if name.is_empty() || name.contains(['=', '\0']) {
+        if !is_name(name) {
             v.refuse(format!("{}: {name:?} is no variable's name", at("env")));
             continue;
         }
-        let value = match (value, value_from) {
-            (value, None) => {
-                let expanded = expand(value.as_deref().unwrap_or_default(), &environment);
-                if expanded.is_none() {
-                    v.refuse(format!("{} {name:?}: {TOO_LONG}", at("env")));
-                    continue;
-                }
-                expanded
-            }
-            (_, Some(source)) => field(pod, source),
+        let value = match value_from {
+            None => Ok(Value::Text(value.clone().unwrap_or_default())),
+            Some(source) => parse_source(source),
         };
         match value {
-            Some(value) => {
-                environment.insert(name.clone(), value);
-            }
-            None => v.refuse(format!("{} {name:?}: {ONLY_FIELDS}", at("env"))),
+            Ok(value) => plan.variables.push((name.clone(), value)),
+            Err(sentence) => v.refuse(format!("{} {name:?}: {sentence}", at("env"))),
         }
     }
-    environment
+    plan
 }
 
-/// Replaces `$(NAME)` by the variable's value; `None` when the result is longer than [`MAX_WORD`]. An unknown name stays as it is and `$$` is one `$`, as in
-/// `third_party/forked/golang/expansion`.
-pub(super) fn expand(text: &str, environment: &BTreeMap<String, String>) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        out.push_str(before);
-        if let Some(tail) = after.strip_prefix('$') {
-            out.push('$');
-            rest = tail;
-        } else if let Some((name, tail)) = after.strip_prefix('(').and_then(|a| a.split_once(')')) {
-            match environment.get(name) {
-                Some(value) => out.push_str(value),
-                None => out.extend(["$(", name, ")"]),
-            }
-            rest = tail;
-        } else {
-            out.push('$');
-            rest = after;
-        }
-        // Looked at in each round: variables that name each other twice double with every line.
-        if out.len() > MAX_WORD {
-            return None;
-        }
-    }
-    out.push_str(rest);
-    (out.len() <= MAX_WORD).then_some(out)
+/// Whether a program can be given a variable of this name.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
 }
 
-/// The value of a `fieldRef`; `None` for any other source and for fields that are not known here.
-fn field(pod: &Pod, source: &EnvVarSource) -> Option<String> {
+fn parse_source(source: &EnvVarSource) -> Result<Value, String> {
     let EnvVarSource {
-        config_map_key_ref: None,
-        field_ref: Some(reference),
-        file_key_ref: None,
-        resource_field_ref: None,
-        secret_key_ref: None,
-    } = source
-    else {
-        return None;
-    };
-    let (meta, spec) = (&pod.metadata, pod.spec.as_ref());
-    match reference.field_path.as_str() {
-        "metadata.name" => meta.name.clone(),
-        "metadata.namespace" => meta.namespace.clone(),
-        "metadata.uid" => meta.uid.clone(),
-        "spec.nodeName" => spec.and_then(|spec| spec.node_name.clone()),
-        "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()),
-        path => {
-            let quoted = |list: &str| {
-                let key = path
-                    .strip_prefix(list)?
-                    .strip_prefix("['")?
-                    .strip_suffix("']")?;
-                Some(key.to_owned())
-            };
-            let (map, key) = if let Some(key) = quoted("metadata.labels") {
-                (meta.labels.as_ref(), key)
-            } else {
-                (meta.annotations.as_ref(), quoted("metadata.annotations")?)
-            };
-            Some(
-                map.and_then(|map| map.get(&key))
-                    .cloned()
-                    .unwrap_or_default(),
-            )
-        }
+        config_map_key_ref,
+        field_ref,
+        file_key_ref,
+        resource_field_ref,
+        secret_key_ref,
+    } = source;
+    if resource_field_ref.is_some() {
+        return Err(NO_RESOURCES.to_owned());
+    }
+    if file_key_ref.is_some() {
+        return Err("no fileKeyRef: files of volumes are not read here".to_owned());
+    }
+    match (config_map_key_ref, field_ref, secret_key_ref) {
+        (
+            Some(ConfigMapKeySelector {
+                key,
+                name,
+                optional,
+            }),
+            None,
+            None,
+        ) => Ok(Value::Key {
+            kind: ObjectKind::ConfigMap,
+            name: name.clone(),
+            key: key.clone(),
+            optional: *optional == Some(true),
+        }),
+        (None, Some(field), None) => Field::in_environment(&field.field_path).map(Value::Field),
+        (
+            None,
+            None,
+            Some(SecretKeySelector {
+                key,
+                name,
+                optional,
+            }),
+        ) => Ok(Value::Key {
+            kind: ObjectKind::Secret,
+            name: name.clone(),
+            key: key.clone(),
+            optional: *optional == Some(true),
+        }),
+        _ => Err("exactly one source must be set".to_owned()),
     }
 }
-
-/// What container runtimes set when the image does not.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const ONLY_FIELDS: &str = "only values and fieldRef to the pod's names, labels, annotations, \
-                           node and service account are read";
-/// The longest variable or argument that Linux passes to a program (`MAX_ARG_STRLEN`).
-const MAX_WORD: usize = 128 * 1024;
-pub(super) const TOO_LONG: &str = "longer than the 131072 bytes that a program can be given";

@@ -21,7 +21,7 @@ pub(super) fn pod(context: &PodSecurityContext, v: &mut Verdict) {
         windows_options,
     } = context;
     let at = |field: &str| format!("spec.securityContext.{field}");
-    v.refuse_some(fs_group.as_ref(), &at("fsGroup"), OUR_USER);
+    v.note(fs_group.as_ref(), &at("fsGroup"), OUR_FILES);
     v.refuse_any(
         supplemental_groups.as_ref(),
         &at("supplementalGroups"),
@@ -141,4 +141,6 @@ fn user(
 }
 
 const NOT_ENFORCED: &str = "not enforced";
+const OUR_FILES: &str =
+    "files belong to the user who started the sandbox, as whom the processes run";
 const OUR_USER: &str = "processes run as the user who started the sandbox";

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 
 use podcert_pki::KeyType;
@@ -51,15 +53,18 @@ fn refusals(change: impl FnOnce(&mut Value)) -> Vec<String> {
 #[test]
 fn a_pod_like_the_examples_is_taken_as_it_is() {
     let plan = parse(&pod(|_| {}), &images()).unwrap();
+    let [container] = plan.containers.as_slice() else {
+        panic!("{:?}", plan.containers)
+    };
     assert_eq!(
-        plan.argv,
+        container.words,
         ["/meshtool", "demo-server", "--listen=0.0.0.0:443"]
     );
-    assert_eq!(plan.program, PathBuf::from("/bin/tool"));
+    assert_eq!(container.program.path(), Path::new("/bin/tool"));
     assert_eq!(plan.grace, Duration::from_secs(30));
-    assert_eq!(plan.restart, RestartPolicy::Always);
-    assert_eq!(plan.environment["HOSTNAME"], "web-1");
-    let VolumePlan::Projected { mode, sources } = &plan.volumes["tls"] else {
+    assert_eq!(container.restart, RestartPolicy::Always);
+    assert_eq!(container.role, Role::Main);
+    let VolumePlan::Files { mode, sources } = &plan.volumes["tls"] else {
         panic!()
     };
     assert_eq!(*mode, 0o644);
@@ -108,12 +113,27 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
             json!(true),
             "spec.shareProcessNamespace",
         ),
-        ("nodeSelector", json!({"a": "b"}), "spec.nodeSelector"),
         ("affinity", json!({}), "spec.affinity"),
         (
             "initContainers",
-            json!([{"name": "i"}]),
-            "spec.initContainers",
+            json!([{"name": "i", "image": "img:1"}]),
+            "container \"i\": command",
+        ),
+        (
+            "initContainers",
+            json!([{"name": "main", "image": "img:1", "command": ["a"]}]),
+            "the name is taken",
+        ),
+        (
+            "initContainers",
+            json!([{"name": "i", "image": "img:1", "command": ["a"],
+                    "readinessProbe": {"exec": {"command": ["a"]}}}]),
+            "is not probed",
+        ),
+        (
+            "readinessGates",
+            json!([{"conditionType": "a"}]),
+            "spec.readinessGates",
         ),
         (
             "hostAliases",
@@ -124,8 +144,8 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
         ("dnsConfig", json!({}), "spec.dnsConfig"),
         (
             "securityContext",
-            json!({"fsGroup": 1}),
-            "securityContext.fsGroup",
+            json!({"supplementalGroups": [1]}),
+            "securityContext.supplementalGroups",
         ),
         (
             "securityContext",
@@ -139,7 +159,7 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
             "spec.activeDeadlineSeconds",
         ),
         ("restartPolicy", json!("Sometimes"), "spec.restartPolicy"),
-        ("containers", json!([]), "exactly one container"),
+        ("containers", json!([]), "at least one container"),
     ];
     for (field, value, expected) in on_pod {
         let sentences = refusals(|pod| pod["spec"][*field] = value.clone());
@@ -151,15 +171,36 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
     let on_container: &[(&str, Value, &str)] = &[
         ("image", json!("other:1"), "image \"other:1\""),
         ("command", json!(null), "command: must be set"),
-        ("livenessProbe", json!({}), "livenessProbe"),
+        ("livenessProbe", json!({}), "livenessProbe: exactly one"),
         ("readinessProbe", json!({}), "readinessProbe"),
         ("startupProbe", json!({}), "startupProbe"),
         ("lifecycle", json!({}), "lifecycle"),
-        ("envFrom", json!([{}]), "envFrom"),
+        ("envFrom", json!([{}]), "either configMapRef"),
         (
             "env",
-            json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]),
-            "env \"A\"",
+            json!([{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}]),
+            "no resourceFieldRef",
+        ),
+        (
+            "env",
+            json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels"}}}]),
+            "none that a variable can have",
+        ),
+        ("restartPolicy", json!("Sometimes"), "restartPolicy"),
+        (
+            "readinessProbe",
+            json!({"grpc": {"port": 1}}),
+            "no grpc probes",
+        ),
+        (
+            "readinessProbe",
+            json!({"httpGet": {"port": "web"}}),
+            "no port \"web\"",
+        ),
+        (
+            "readinessProbe",
+            json!({"httpGet": {"port": 80, "host": "example.org"}}),
+            "the pod itself",
         ),
         (
             "env",
@@ -210,7 +251,22 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
     }
     let on_volume: &[(Value, &str)] = &[
         (json!({"hostPath": {"path": "/etc"}}), "hostPath"),
-        (json!({"secret": {"secretName": "s"}}), "secret"),
+        (
+            json!({"configMap": {"name": "c", "items": [{"key": "a", "path": "../a"}]}}),
+            "must be relative",
+        ),
+        (
+            json!({"secret": {"secretName": "s", "defaultMode": 4095}}),
+            "defaultMode",
+        ),
+        (
+            json!({"downwardAPI": {"items": [{"path": "a", "resourceFieldRef": {"resource": "limits.cpu"}}]}}),
+            "no resourceFieldRef",
+        ),
+        (
+            json!({"downwardAPI": {"items": [{"path": "a", "fieldRef": {"fieldPath": "status.podIP"}}]}}),
+            "none that a file can have",
+        ),
         (
             json!({"persistentVolumeClaim": {"claimName": "c"}}),
             "persistentVolumeClaim",
@@ -223,8 +279,16 @@ fn what_cannot_be_honoured_is_refused_by_its_name() {
         ),
         (json!({"projected": {"defaultMode": 4095}}), "defaultMode"),
         (
-            json!({"projected": {"sources": [{"secret": {"name": "s"}}]}}),
-            "source 0",
+            json!({"projected": {"sources": [
+                {"secret": {"name": "s"}, "configMap": {"name": "s"}},
+            ]}}),
+            "source 0: exactly one",
+        ),
+        (
+            json!({"projected": {"sources": [
+                {"serviceAccountToken": {"path": "token", "expirationSeconds": 60}},
+            ]}}),
+            "expirationSeconds 60",
         ),
         (json!({"projected": {"sources": [{}]}}), "source 0"),
         (
@@ -280,28 +344,6 @@ fn all_refusals_come_at_once() {
 }
 
 #[test]
-fn the_environment_is_the_containers() {
-    let plan = parse(
-        &pod(|pod| {
-            pod["spec"]["containers"][0]["env"] = json!([
-                {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                {"name": "NS", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-                {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
-                {"name": "BOTH", "value": "$(NS)/$(POD)"},
-                {"name": "LATER", "value": "$(NOT_YET)"},
-            ]);
-            pod["spec"]["containers"][0]["args"] = json!(["--id=$(BOTH)", "$$(BOTH)", "$(X", "5$"]);
-        }),
-        &images(),
-    )
-    .unwrap();
-    assert_eq!(plan.environment["BOTH"], "demo/web-1");
-    assert_eq!(plan.environment["APP"], "web");
-    assert_eq!(plan.environment["LATER"], "$(NOT_YET)");
-    assert_eq!(plan.argv[3..], ["--id=demo/web-1", "$(BOTH)", "$(X", "5$"]);
-}
-
-#[test]
 fn a_key_and_its_chain_may_have_files_of_their_own() {
     let plan = parse(
         &pod(|pod| {
@@ -316,7 +358,7 @@ fn a_key_and_its_chain_may_have_files_of_their_own() {
         &images(),
     )
     .unwrap();
-    let VolumePlan::Projected {
+    let VolumePlan::Files {
         mode: 0o400,
         sources,
     } = &plan.volumes["tls"]
@@ -331,29 +373,78 @@ fn a_key_and_its_chain_may_have_files_of_their_own() {
 }
 
 #[test]
-fn an_environment_that_doubles_itself_is_refused_before_it_is_large() {
-    let mut env = vec![json!({"name": "V0", "value": "lol"})];
-    for n in 1..24 {
-        let value = format!("$(V{0})$(V{0})", n - 1);
-        env.push(json!({"name": format!("V{n}"), "value": value}));
-    }
-    let refused = refusals(|pod| pod["spec"]["containers"][0]["env"] = json!(env));
-    assert!(
-        refused
-            .iter()
-            .any(|why| why.contains("env \"V16\"") && why.contains("131072")),
-        "{:?}",
-        refused.first()
-    );
+fn containers_come_in_their_order_with_their_rules() {
+    let with = |policy: &str| {
+        let container = |name: &str, policy: Value| json!({"name": name, "image": "img:1", "command": ["a"], "restartPolicy": policy});
+        let plan = parse(
+            &pod(|pod| {
+                let spec = &mut pod["spec"];
+                spec["restartPolicy"] = json!(policy);
+                spec["initContainers"] = json!([
+                    container("first", Value::Null),
+                    container("beside", json!("Always")),
+                ]);
+                let main = spec["containers"].as_array_mut().unwrap();
+                main.push(container("second", Value::Null));
+            }),
+            &images(),
+        )
+        .unwrap();
+        let containers = plan.containers.into_iter();
+        containers
+            .map(|c| (c.name, c.role, c.restart))
+            .collect::<Vec<_>>()
+    };
+    let expected = |init, main| {
+        [
+            ("first".to_owned(), Role::Init, init),
+            ("beside".to_owned(), Role::Sidecar, RestartPolicy::Always),
+            ("main".to_owned(), Role::Main, main),
+            ("second".to_owned(), Role::Main, main),
+        ]
+    };
+    use RestartPolicy::{Always, Never, OnFailure};
+    assert_eq!(with("Always"), expected(OnFailure, Always));
+    assert_eq!(with("OnFailure"), expected(OnFailure, OnFailure));
+    assert_eq!(with("Never"), expected(Never, Never));
+}
 
-    let words: Vec<_> = (0..1000).map(|_| "$(BIG)").collect();
-    let refused = refusals(|pod| {
-        let container = &mut pod["spec"]["containers"][0];
-        container["env"] = json!([{"name": "BIG", "value": "x".repeat(100_000)}]);
-        container["command"] = json!([words.concat()]);
-    });
-    assert!(
-        refused.iter().any(|why| why.contains("131072")),
-        "{refused:?}"
+#[test]
+fn probes_have_the_defaults_of_the_api() {
+    let plan = parse(
+        &pod(|pod| {
+            let container = &mut pod["spec"]["containers"][0];
+            container["ports"] = json!([{"name": "web", "containerPort": 8443}]);
+            container["livenessProbe"] = json!({"exec": {"command": ["true"]}});
+            container["readinessProbe"] = json!({
+                "httpGet": {"port": "web", "scheme": "HTTPS", "path": "ready"},
+                "periodSeconds": 3, "failureThreshold": 1,
+            });
+        }),
+        &images(),
+    )
+    .unwrap();
+    let probes = &plan.containers[0].probes;
+    assert!(probes.startup.is_none());
+    let seconds = Duration::from_secs;
+    let liveness = probes.liveness.as_ref().unwrap();
+    assert_eq!(liveness.action, Action::Exec(vec!["true".to_owned()]));
+    assert_eq!(
+        (liveness.period, liveness.timeout),
+        (seconds(10), seconds(1))
     );
+    assert_eq!(
+        (liveness.success_threshold, liveness.failure_threshold),
+        (1, 3)
+    );
+    let readiness = probes.readiness.as_ref().unwrap();
+    let action = Action::Http {
+        tls: true,
+        port: 8443,
+        path: "/ready".to_owned(),
+        headers: Vec::new(),
+    };
+    assert_eq!(readiness.action, action);
+    assert_eq!(readiness.period, seconds(3));
+    assert_eq!(readiness.failure_threshold, 1);
 }

@@ -1,29 +1,37 @@
-//! Where a pod stands that the sandbox runs: its certificates, volumes and container, and when each is to be looked at
+//! Where a pod stands that the sandbox runs: its certificates, volumes and containers, and when each is to be looked at
 //! again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use futures::FutureExt;
+use futures::future::{BoxFuture, select_all};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::API_RETRY;
+use super::run::Run;
 use crate::containers::ContainerState;
 use crate::folders::PodFolder;
+use crate::kubelet::Seen;
 use crate::kubelet::certificate::State;
-use crate::kubelet::plan::{PodPlan, RestartPolicy, Source, VolumePlan};
-use crate::kubelet::status::{self, Ended, View};
-use crate::kubelet::{KubeletTiming, Seen};
+use crate::kubelet::objects::Objects;
+use crate::kubelet::plan::{PodPlan, Role, Source, VolumePlan};
+use crate::kubelet::status::View;
+use crate::kubelet::token::Tokens;
+use crate::pod_map::PodName;
 
 /// A pod that the sandbox can run, and where it stands.
 #[derive(Debug)]
 pub(super) struct Playing {
-    pub(super) plan: PodPlan,
+    pub(super) plan: Arc<PodPlan>,
     pub(super) folder: PodFolder,
     /// The state of each certificate source, by volume and place in it.
     pub(super) certificates: BTreeMap<(String, usize), State>,
+    pub(super) objects: Objects,
+    pub(super) tokens: Tokens,
     pub(super) mounted: bool,
     /// Certificates are looked at when this is due, and whenever the worker is poked.
     pub(super) next_pass: Instant,
@@ -33,13 +41,13 @@ pub(super) struct Playing {
     /// Volumes are set up when this is due.
     pub(super) next_sync: Instant,
     pub(super) mount_failures: u32,
-    pub(super) container: Option<watch::Receiver<ContainerState>>,
-    /// The end that is being dealt with.
-    pub(super) end: Option<Ended>,
-    pub(super) start_at: Option<Instant>,
-    pub(super) start_failure: Option<String>,
-    pub(super) restarts: i32,
-    pub(super) backoff: u32,
+    /// The containers, in the order of the plan.
+    pub(super) runs: Vec<Run>,
+    /// Rung by probes.
+    pub(super) bell: Arc<Notify>,
+    /// Whether everything that runs before the pod's own containers has.
+    initialized: bool,
+    /// No container of the pod is started again.
     pub(super) over: bool,
 }
 
@@ -51,15 +59,16 @@ pub(super) enum Reported {
 }
 
 impl Playing {
+    /// `find` answers with a container that runs, or ran, already.
     pub(super) fn new(
         plan: PodPlan,
         folder: PodFolder,
         pod: &Pod,
-        container: Option<watch::Receiver<ContainerState>>,
+        find: impl Fn(&str) -> Option<watch::Receiver<ContainerState>>,
     ) -> Self {
         let mut certificates = BTreeMap::new();
         for (name, volume) in &plan.volumes {
-            let VolumePlan::Projected { sources, .. } = volume else {
+            let VolumePlan::Files { sources, .. } = volume else {
                 continue;
             };
             for (index, source) in sources.iter().enumerate() {
@@ -70,91 +79,84 @@ impl Playing {
         }
         let status = pod.status.as_ref();
         let phase = status.and_then(|status| status.phase.as_deref());
-        let statuses = status.and_then(|status| status.container_statuses.as_ref());
-        let restarts = statuses
-            .and_then(|all| all.first())
-            .map_or(0, |one| one.restart_count);
+        let containers = plan.containers.iter();
+        let runs = containers.map(|plan| Run::new(plan.clone(), pod, find(&plan.name)));
         let now = Instant::now();
         Self {
-            plan,
+            runs: runs.collect(),
+            plan: Arc::new(plan),
             folder,
             certificates,
+            objects: Objects::default(),
+            tokens: Tokens::default(),
             mounted: false,
             next_pass: now,
             poked: true,
             request_failures: 0,
             next_sync: now,
             mount_failures: 0,
-            container,
-            end: None,
-            start_at: Some(now),
-            start_failure: None,
-            restarts,
-            backoff: 0,
+            bell: Arc::new(Notify::new()),
+            initialized: false,
             over: matches!(phase, Some("Failed" | "Succeeded")),
         }
     }
 
-    pub(super) fn is_running(&self) -> bool {
-        let running = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
-        self.container
-            .as_ref()
-            .is_some_and(|container| running(&container.borrow()))
-    }
-
-    /// The end of the container's run, once.
-    pub(super) fn just_ended(&mut self) -> Option<Ended> {
-        let ended = Ended::of(&self.container.as_ref()?.borrow())?;
-        self.container = None;
-        Some(ended)
-    }
-
-    pub(super) fn container_ended(&mut self, ended: Ended, timing: &KubeletTiming) {
-        let ran = ended.ended.duration_since(ended.started);
-        let again = match self.plan.restart {
-            RestartPolicy::Always => true,
-            RestartPolicy::Never => false,
-            RestartPolicy::OnFailure => !ended.exit.is_success(),
-        };
-        self.end = Some(ended);
-        if !again {
-            self.over = true;
-            return;
+    /// The containers that may be started, whenever that is.
+    fn startable(&self) -> Vec<&Run> {
+        let mut found = Vec::new();
+        if self.over || !self.mounted {
+            return found;
         }
-        if ran >= BACKOFF_FORGIVEN {
-            self.backoff = 0;
+        for run in &self.runs {
+            let idle = !run.is_running() && !run.done;
+            if idle {
+                found.push(run);
+            }
+            let blocks = match run.plan.role {
+                Role::Init => !run.has_succeeded(),
+                Role::Main => false,
+                Role::Sidecar => !self.initialized && !run.has_started(),
+            };
+            if blocks {
+                break;
+            }
         }
-        // The first restart is immediate; from the second on the wait doubles.
-        let wait = match self.backoff {
-            0 => Duration::ZERO,
-            failures => doubled(timing.restart_backoff, failures, timing.restart_backoff_max),
-        };
-        self.backoff = self.backoff.saturating_add(1);
-        self.start_at = Some(Instant::now() + wait);
+        found
     }
 
-    pub(super) fn view(&self) -> View {
-        let state = match &self.container {
-            Some(container) => match &*container.borrow() {
-                ContainerState::Running { started } => status::State::Running { started: *started },
-                ContainerState::Ended { .. } => waiting("ContainerCreating", ""),
-            },
-            None => match (&self.end, &self.start_failure) {
-                (Some(end), _) if self.over => status::State::Ended(end.clone()),
-                (_, Some(failure)) => waiting("RunContainerError", failure),
-                (Some(_), None) => {
-                    waiting("CrashLoopBackOff", "the process ended and is started again")
-                }
-                (None, None) => waiting("ContainerCreating", ""),
-            },
-        };
+    /// The place of a container that is to be started now.
+    pub(super) fn next_due(&self) -> Option<usize> {
+        let now = Instant::now();
+        let startable = self.startable();
+        let due = startable.iter().find(|run| run.start_at <= now)?;
+        self.runs
+            .iter()
+            .position(|run| run.plan.name == due.plan.name)
+    }
+
+    /// Draws the conclusions of what the containers do.
+    pub(super) fn settle(&mut self) {
+        let mut before = self.runs.iter().filter(|run| run.plan.role != Role::Main);
+        self.initialized |= before.all(|run| match run.plan.role {
+            Role::Sidecar => run.has_started(),
+            Role::Init | Role::Main => run.has_succeeded(),
+        });
+        let failed = |run: &Run| run.plan.role == Role::Init && run.done && !run.has_succeeded();
+        let mut main = self.runs.iter().filter(|run| run.plan.role == Role::Main);
+        self.over |= self.runs.iter().any(failed) || main.all(|run| run.done);
+    }
+
+    pub(super) fn view(&self, pod: &PodName) -> View {
+        let staged = self.runs.iter().any(|run| run.plan.role != Role::Main);
+        let initializing = staged && !self.initialized;
         View {
-            container: self.plan.container.clone(),
-            image: self.plan.image.clone(),
-            address: Some(self.folder.address()),
-            state,
-            restarts: self.restarts,
-            last_end: if self.over { None } else { self.end.clone() },
+            refused: None,
+            address: Some(self.folder.address().to_string()),
+            containers: self
+                .runs
+                .iter()
+                .map(|run| run.view(pod, initializing))
+                .collect(),
         }
     }
 
@@ -165,47 +167,36 @@ impl Playing {
         seen: &mut watch::Receiver<Seen>,
         poke: &Notify,
     ) {
-        if self.over {
-            // Nothing is renewed for a pod whose container will not run again.
-            tokio::select! {
-                biased;
-                _ = seen.changed() => {}
-                () = sleep(API_RETRY), if reported == Reported::Failed => {}
-            }
-            return;
+        let mut until = None;
+        if !self.over {
+            // Nothing is renewed for a pod whose containers will not run again.
+            let starts = self.startable().into_iter().map(|run| run.start_at).min();
+            let pass = (!self.certificates.is_empty()).then_some(self.next_pass);
+            until = [Some(self.next_sync), pass, starts]
+                .into_iter()
+                .flatten()
+                .min();
         }
-        let running = self.is_running();
-        let mut until = self.next_sync;
-        if !self.certificates.is_empty() {
-            until = until.min(self.next_pass);
-        }
-        if let Some(start_at) = self.start_at.filter(|_| self.mounted && !running) {
-            until = until.min(start_at);
-        }
-        if reported == Reported::Failed {
-            until = until.min(Instant::now() + API_RETRY);
-        }
-        let container = async {
-            match &mut self.container {
-                Some(container) => container.changed().await.is_ok(),
+        let timer = async {
+            match until {
+                Some(until) => sleep_until(until).await,
                 None => std::future::pending().await,
             }
         };
+        let states = self.runs.iter_mut().filter_map(|run| run.state.as_mut());
+        let mut changes: Vec<BoxFuture<'_, ()>> = states
+            .map(|state| async move { drop(state.changed().await) }.boxed())
+            .collect();
+        changes.push(self.bell.notified().boxed());
         // Cancel safe: each branch only waits.
         tokio::select! {
             biased;
             _ = seen.changed() => {}
             () = poke.notified() => self.poked = true,
-            _ = container => {}
-            () = sleep_until(until) => {}
+            _ = select_all(changes) => {}
+            () = timer => {}
+            () = sleep(API_RETRY), if reported == Reported::Failed => {}
         }
-    }
-}
-
-fn waiting(reason: &'static str, message: &str) -> status::State {
-    status::State::Waiting {
-        reason,
-        message: message.to_owned(),
     }
 }
 
@@ -215,6 +206,3 @@ pub(super) fn doubled(first: Duration, failures: u32, max: Duration) -> Duration
         .saturating_mul(1 << failures.saturating_sub(1).min(20))
         .min(max)
 }
-
-/// A container that ran this long starts with a fresh back-off when it ends.
-const BACKOFF_FORGIVEN: SignedDuration = SignedDuration::from_secs(10 * 60);

@@ -1,5 +1,5 @@
-//! The kubelet's Events about pods. One that says the same as the last of its reason is not repeated: where the real
-//! kubelet counts repetitions up with a PATCH, a sandbox has no use for the count.
+//! Events about pods. One that says the same as the last of its reason is not repeated: where the real components
+//! count repetitions up with a PATCH, a sandbox has no use for the count.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,36 +10,47 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 use podcert_runtime::SharedClock;
 
-use super::Node;
-
 /// Writes Events.
-pub(super) struct Events {
+pub(crate) struct Events {
     client: Client,
     clock: SharedClock,
-    node: String,
+    component: &'static str,
+    host: String,
     /// The last message by pod UID and reason.
     last: Mutex<HashMap<(String, &'static str), String>>,
 }
 
 /// An Event's `type`.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Severity {
+pub(crate) enum Severity {
     Normal,
     Warning,
 }
 
 impl Events {
-    pub(super) fn new(node: &Node) -> Self {
+    /// Of this component, on this host if it has one.
+    pub(crate) fn new(
+        client: Client,
+        clock: SharedClock,
+        component: &'static str,
+        host: String,
+    ) -> Self {
         Self {
-            client: node.client.clone(),
-            clock: node.clock.clone(),
-            node: node.name.clone(),
+            client,
+            clock,
+            component,
+            host,
             last: Mutex::default(),
         }
     }
 
+    /// The date that an Event has now.
+    pub(crate) fn now(&self) -> Time {
+        Time(self.clock.now())
+    }
+
     /// Tells about the pod. An Event that cannot be written is only logged: nothing waits for it.
-    pub(super) async fn emit(
+    pub(crate) async fn emit(
         &self,
         pod: &Pod,
         severity: Severity,
@@ -54,7 +65,7 @@ impl Events {
             }
             last.insert(key, message.to_owned());
         }
-        let now = Some(Time(self.clock.now()));
+        let now = Some(self.now());
         let namespace = pod.namespace().unwrap_or_default();
         let event = Event {
             metadata: ObjectMeta {
@@ -76,11 +87,11 @@ impl Events {
             last_timestamp: now,
             message: Some(message.to_owned()),
             reason: Some(reason.to_owned()),
-            reporting_component: Some(COMPONENT.to_owned()),
-            reporting_instance: Some(self.node.clone()),
+            reporting_component: Some(self.component.to_owned()),
+            reporting_instance: Some(self.host.clone()),
             source: Some(EventSource {
-                component: Some(COMPONENT.to_owned()),
-                host: Some(self.node.clone()),
+                component: Some(self.component.to_owned()),
+                host: Some(self.host.clone()).filter(|host| !host.is_empty()),
             }),
             type_: Some(format!("{severity:?}")),
             ..Event::default()
@@ -92,10 +103,8 @@ impl Events {
     }
 
     /// Forgets a pod that is gone.
-    pub(super) fn forget(&self, uid: &str) {
+    pub(crate) fn forget(&self, uid: &str) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.retain(|(pod, _), _| pod != uid);
     }
 }
-
-const COMPONENT: &str = "kubelet";
