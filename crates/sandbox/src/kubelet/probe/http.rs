@@ -1,6 +1,7 @@
 //! One GET over a UNIX socket, with TLS if wanted; whose certificate that is, the kubelet does not ask either.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -86,13 +87,18 @@ where
         let answer = sender.send_request(request).await;
         answer.map(|answer| answer.status().as_u16())
     };
-    // The connection does the work, and is dropped with the answer's body unread.
-    tokio::pin!(connection);
-    tokio::select! {
+    // The connection does the work, and is dropped with the answer's body unread. When it ends the answer is there, or
+    // never will be.
+    let (mut answer, mut connection) = (pin!(answer), pin!(connection));
+    let answered = tokio::select! {
         biased;
-        answer = answer => answer.map_err(|error| error.to_string()),
-        ended = connection => Err(ended.err().map_or_else(|| "EOF".to_owned(), |e| e.to_string())),
-    }
+        answered = &mut answer => answered,
+        ended = &mut connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => answer.await.map_err(|_| error),
+        },
+    };
+    answered.map_err(|error| error.to_string())
 }
 
 fn config() -> Result<ClientConfig, rustls::Error> {
