@@ -162,6 +162,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "podcert-issuance",
             "podcert-pki",
             "podcert-resources",
+            "podcert-sandbox",
             "podcert-workload",
         ],
     ),

@@ -71,20 +71,32 @@ pub enum ApplyError {
 
 /// Applies the stream.
 pub(crate) async fn apply(client: &Client, yaml: &str) -> Result<Vec<Applied>, ApplyError> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(yaml).map_err(|error| ApplyError::Yaml(Box::new(error)))?;
-    let documents = documents
-        .into_iter()
-        .enumerate()
-        .filter(|(_, value)| !value.is_null());
-    let parsed = documents.map(|(index, value)| Document::parse(index + 1, value));
     // A mistake in a later document is found before an earlier one changes anything.
-    let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
+    let parsed = parse(yaml)?;
     let mut applied = Vec::with_capacity(parsed.len());
     for document in parsed {
         applied.push(document.apply(client).await?);
     }
     Ok(applied)
+}
+
+/// Reads a stream of manifests, and answers how many objects are in it. Nothing is applied.
+///
+/// # Errors
+/// The text is no YAML, or a document is no object of a kind that the sandbox has.
+pub fn check_manifest(yaml: &str) -> Result<usize, ApplyError> {
+    parse(yaml).map(|documents| documents.len())
+}
+
+fn parse(yaml: &str) -> Result<Vec<Document>, ApplyError> {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(yaml).map_err(|error| ApplyError::Yaml(Box::new(error)))?;
+    documents
+        .into_iter()
+        .enumerate()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(index, value)| Document::parse(index + 1, value))
+        .collect()
 }
 
 struct Document {

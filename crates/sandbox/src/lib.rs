@@ -33,7 +33,7 @@ mod state_dir;
 
 pub use podcert_apiserver::{Stats, User, Verb};
 
-pub use crate::apply::{Applied, ApplyError, Change};
+pub use crate::apply::{Applied, ApplyError, Change, check_manifest};
 pub use crate::containers::{Exit, Launch, PodRunner, StopSignal};
 pub use crate::images::{Images, Program};
 pub use crate::kubelet::KubeletTiming;

@@ -38,6 +38,19 @@ fn main() -> Result<()> {
     for (name, text) in REQUESTS {
         write("api", name, text)?;
     }
+    for (name, query) in LOGS {
+        write("logs", name, query)?;
+    }
+    for (name, yaml) in MANIFESTS {
+        write("manifest", name, yaml)?;
+    }
+    for (name, body) in BODIES {
+        write("protobuf", name, body)?;
+    }
+    // Their signatures are anybody's.
+    for (name, token) in TOKENS {
+        write("token", name, token)?;
+    }
     Ok(())
 }
 
@@ -162,3 +175,45 @@ const REQUESTS: &[(&str, &str)] = &[
 
 const POD_IDENTITY: &str = r#"{"Namespace":"shop","ServiceAccountName":"web","ServiceAccountUID":"a","PodName":"web-1","PodUID":"u","NodeName":"node-a","NodeUID":"n"}"#;
 const DRAFT_A: &[u8] = b"\x30\x1d\x0c\x04shop\x0c\x03web\x0c\x05web-1\x0c\x01u\x0c\x06node-a";
+
+const LOGS: &[(&str, &str)] = &[
+    (
+        "all",
+        "container=main&follow=true&previous=0&tailLines=10&sinceSeconds=60&timestamps=1&limitBytes=9",
+    ),
+    ("since", "sinceTime=2026-11-21T12%3A00%3A00Z&pretty=true"),
+];
+
+const MANIFESTS: &[(&str, &str)] = &[
+    (
+        "two",
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web}\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  namespace: shop\nspec: &spec\n  containers:\n  - name: main\n    args: [\"a\", 'b']\n",
+    ),
+    (
+        "anchor",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: &x b, c: *x, d: |\n  e\n}\n",
+    ),
+];
+
+const BODIES: &[(&str, &[u8])] = &[
+    (
+        "pod",
+        b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x13\x0a\x05\x0a\x03web\x12\x0a\x12\x08\x0a\x01m\x12\x03i:1",
+    ),
+    (
+        "deployment",
+        b"k8s\0\x0a\x15\x0a\x07apps/v1\x12\x0aDeployment\x12\x0b\x0a\x05\x0a\x03web\x12\x02\x08\x03",
+    ),
+    (
+        "token",
+        b"k8s\0\x0a\x28\x0a\x18authentication.k8s.io/v1\x12\x0cTokenRequest\x12\x0c\x12\x0a\x0a\x05vault\x20\xd8\x04",
+    ),
+];
+
+const TOKENS: &[(&str, &str)] = &[
+    (
+        "service-account",
+        "eyJhbGciOiJFUzI1NiIsImtpZCI6ImEifQ.eyJhdWQiOlsiYSJdLCJleHAiOjEsImlhdCI6MCwiaXNzIjoiYSIsImt1YmVybmV0ZXMuaW8iOnsibmFtZXNwYWNlIjoiYSIsInNlcnZpY2VhY2NvdW50Ijp7Im5hbWUiOiJiIiwidWlkIjoiYyJ9fSwibmJmIjowLCJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6YTpiIn0.AAAA",
+    ),
+    ("unsigned", "eyJhbGciOiJub25lIn0.e30."),
+];

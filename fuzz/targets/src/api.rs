@@ -61,7 +61,10 @@ pub fn api(data: &[u8]) {
     });
 }
 
-async fn exchange(service: &ApiService, request: Request<Full<Bytes>>) -> (StatusCode, Value) {
+pub(crate) async fn exchange(
+    service: &ApiService,
+    request: Request<Full<Bytes>>,
+) -> (StatusCode, Value) {
     let response = service
         .clone()
         .oneshot(request)
@@ -78,7 +81,7 @@ async fn exchange(service: &ApiService, request: Request<Full<Bytes>>) -> (Statu
 }
 
 thread_local! {
-    static RUNTIME: LazyCell<Runtime> = LazyCell::new(|| {
+    pub(crate) static RUNTIME: LazyCell<Runtime> = LazyCell::new(|| {
         Builder::new_current_thread()
             .enable_time()
             .build()

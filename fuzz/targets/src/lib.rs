@@ -6,28 +6,36 @@
 //! a corpus; a crash that was found gets its input into the corpus before it is mended.
 
 mod api;
+mod manifest;
 mod names;
 mod pki;
 mod pool;
 mod resources;
+mod server;
 
 pub use api::api;
+pub use manifest::manifest;
 pub use names::names;
 pub use pki::{certificate, csr, extension, pem};
 pub use pool::pool;
 pub use resources::resources;
+pub use server::{logs, protobuf, token};
 
 /// A target: its name, which is that of its driver and its corpus, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 12] = [
     ("api", api),
     ("certificate", certificate),
     ("csr", csr),
     ("extension", extension),
+    ("logs", logs),
+    ("manifest", manifest),
     ("names", names),
     ("pem", pem),
     ("pool", pool),
+    ("protobuf", protobuf),
     ("resources", resources),
+    ("token", token),
 ];

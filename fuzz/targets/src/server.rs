@@ -1,0 +1,105 @@
+//! What the embedded API server reads beside JSON: protobuf bodies, questions for logs, tokens.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use podcert_apiserver::{ApiServer, PodLogQuery, PodLogSource, User};
+use serde_json::json;
+
+use crate::api::{RUNTIME, exchange};
+
+/// A body in Kubernetes' protobuf, for any of three resources.
+///
+/// # Panics
+/// When the server fails.
+pub fn protobuf(data: &[u8]) {
+    RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            let server = ApiServer::builder().seed(1).build();
+            let service = server.as_user(User::admin());
+            for path in [
+                "/api/v1/namespaces/default/pods",
+                "/apis/apps/v1/namespaces/default/deployments",
+                "/api/v1/namespaces/default/serviceaccounts/default/token",
+            ] {
+                let request = Request::post(path)
+                    .header(header::CONTENT_TYPE, "application/vnd.kubernetes.protobuf")
+                    .body(Full::new(Bytes::copy_from_slice(data)))
+                    .expect("invariant: a request");
+                let (status, answer) = exchange(&service, request).await;
+                assert!(!status.is_server_error(), "{status}: {answer}");
+            }
+        });
+    });
+}
+
+/// The query of a question for the log of a pod.
+///
+/// # Panics
+/// When the server fails, or asks for what nobody may.
+pub fn logs(data: &[u8]) {
+    let Ok(query) = std::str::from_utf8(data) else {
+        return;
+    };
+    let path = format!("/api/v1/namespaces/default/pods/p/log?{query}");
+    let Ok(request) = Request::get(path).body(Full::default()) else {
+        return;
+    };
+    RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            let server = ApiServer::builder()
+                .seed(1)
+                .pod_logs(Arc::new(Source))
+                .build();
+            let service = server.as_user(User::admin());
+            let pod = json!({
+                "metadata": {"name": "p"},
+                "spec": {"nodeName": "n", "containers": [{"name": "main", "image": "i"}]},
+            });
+            let made = Request::post("/api/v1/namespaces/default/pods")
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Full::from(pod.to_string()))
+                .expect("invariant: a request");
+            let (status, answer) = exchange(&service, made).await;
+            assert_eq!(status, StatusCode::CREATED, "{answer}");
+            let (status, answer) = exchange(&service, request).await;
+            assert!(!status.is_server_error(), "{status}: {answer}");
+        });
+    });
+}
+
+/// Answers with JSON, as [`exchange`] expects of a success.
+#[derive(Debug)]
+struct Source;
+
+impl PodLogSource for Source {
+    fn open(
+        &self,
+        query: PodLogQuery,
+    ) -> BoxFuture<'static, Result<BoxStream<'static, Bytes>, String>> {
+        assert_eq!(query.container, "main");
+        assert_ne!(query.limit_bytes, Some(0));
+        Box::pin(std::future::ready(Ok(stream::iter([Bytes::from_static(
+            b"{}",
+        )])
+        .boxed())))
+    }
+}
+
+/// A bearer token. None that the server did not sign may open it.
+///
+/// # Panics
+/// When it opens.
+pub fn token(data: &[u8]) {
+    let Ok(token) = std::str::from_utf8(data) else {
+        return;
+    };
+    let server = ApiServer::builder()
+        .clock(Arc::new(|| jiff::Timestamp::UNIX_EPOCH))
+        .build();
+    assert_eq!(server.authenticate(token), None);
+}
