@@ -109,7 +109,9 @@ impl World {
         options.timing.lease_renewal = Duration::from_secs(300);
         change(&mut options);
         let sandbox = Sandbox::start(options).await.unwrap();
-        let signer = tokio::spawn(sign(sandbox.client(User::new("signer")), clock.clone()));
+        let mut user = User::new("signer");
+        user.groups.push("system:masters".to_owned());
+        let signer = tokio::spawn(sign(sandbox.client(user), clock.clone()));
         Self {
             sandbox,
             clock,
