@@ -99,8 +99,6 @@ enum Command {
     Inspect(inspect::Args),
     #[command(about = "Say whether a chain verifies against a bundle, and if not, why")]
     Verify(verify::Args),
-    /// A cluster on a laptop (so far only what the demo needs)
-    #[command(hide = true)]
     Sandbox(sandbox::Args),
 }
 
@@ -166,7 +164,7 @@ async fn run(command: Command, host: &Host) -> Result<ExitCode> {
         Command::Inspect(args) => inspect::run(args, clock).await,
         Command::Verify(args) => verify::run(args, clock).await,
         Command::MakeCaPoolSecret(args) => make_ca_pool_secret::run(args, clock).await,
-        Command::Sandbox(_) => anyhow::bail!("sandbox exec-pod stands first on a command line"),
+        Command::Sandbox(args) => sandbox::run(args.command, clock, shutdown).await,
     }
 }
 

@@ -69,8 +69,12 @@ pub enum ApplyError {
     Yaml(#[source] Box<serde_saphyr::Error>),
 }
 
-/// Applies the stream.
-pub(crate) async fn apply(client: &Client, yaml: &str) -> Result<Vec<Applied>, ApplyError> {
+/// Creates or replaces what the YAML stream holds, in its order, with the rights of `client`.
+///
+/// # Errors
+/// The text is no YAML, a document is incomplete or of a kind the sandbox does not have (then nothing was changed), or
+/// the API server refused one.
+pub async fn apply(client: &Client, yaml: &str) -> Result<Vec<Applied>, ApplyError> {
     // A mistake in a later document is found before an earlier one changes anything.
     let parsed = parse(yaml)?;
     let mut applied = Vec::with_capacity(parsed.len());

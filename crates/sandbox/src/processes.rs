@@ -5,6 +5,7 @@
 //! environment, `/` as its folder, and a pipe as its input whose closing tells it that the sandbox is gone
 //! ([`crate::exec_pod`] watches it).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -26,11 +27,21 @@ use crate::logs::{LogLine, PodLogs, Stream};
 pub struct Processes {
     logs: PodLogs,
     clock: SharedClock,
+    environment: BTreeMap<String, String>,
 }
 
 impl Processes {
-    pub(crate) fn new(logs: PodLogs, clock: SharedClock) -> Self {
-        Self { logs, clock }
+    /// Every container has `environment`, unless its pod says otherwise.
+    pub(crate) fn new(
+        logs: PodLogs,
+        clock: SharedClock,
+        environment: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            logs,
+            clock,
+            environment,
+        }
     }
 
     fn follow<R>(&self, output: R, stream: Stream, launch: &Launch) -> BoxFuture<'static, ()>
@@ -66,6 +77,7 @@ impl PodRunner for Processes {
             .arg("--")
             .args(&launch.argv)
             .env_clear()
+            .envs(&self.environment)
             .envs(&launch.environment)
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -109,6 +121,7 @@ impl PodRunner for Processes {
             .arg("--")
             .args(argv)
             .env_clear()
+            .envs(&self.environment)
             .envs(&launch.environment)
             .current_dir("/")
             .stdin(Stdio::piped())

@@ -1,5 +1,6 @@
 //! The sandbox as a whole: what is started, in which order, and how it ends.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use podcert_apiserver::{ApiServer, User};
-use podcert_runtime::{Jitter, SharedClock};
+use podcert_runtime::{Jitter, ScaledClock, SharedClock};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,8 @@ pub struct Options {
     pub state_parent: Option<PathBuf>,
     /// How fast the kubelet is.
     pub timing: KubeletTiming,
+    /// Variables that every container has, unless its pod says otherwise.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// Whether the sandbox has a listener.
@@ -147,6 +150,19 @@ impl Options {
             seed: None,
             state_parent: None,
             timing: KubeletTiming::default(),
+            environment: BTreeMap::new(),
+        }
+    }
+
+    /// As [`Options::new`], by a clock that runs faster: the kubelet's waits are as much shorter, and containers are
+    /// told of it in [`ScaledClock::VARIABLE`].
+    #[must_use]
+    pub fn scaled(clock: ScaledClock, images: Images) -> Self {
+        let variable = (ScaledClock::VARIABLE.to_owned(), clock.to_string());
+        Self {
+            timing: KubeletTiming::default().faster(clock.factor()),
+            environment: BTreeMap::from([variable]),
+            ..Self::new(Arc::new(clock), images)
         }
     }
 }
@@ -166,6 +182,7 @@ impl Sandbox {
             seed,
             state_parent,
             timing,
+            environment,
         } = options;
         let state = StateDir::create(state_parent.as_deref())?;
         let files = |source| Error::StateFiles {
@@ -192,7 +209,7 @@ impl Sandbox {
 
         let runner = match runner {
             Runner::Custom(runner) => runner,
-            Runner::Processes => Arc::new(Processes::new(logs.clone(), clock.clone())),
+            Runner::Processes => Arc::new(Processes::new(logs.clone(), clock.clone(), environment)),
         };
         let containers = Containers::new(runner, clock.clone(), logs.clone());
 

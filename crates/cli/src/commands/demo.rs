@@ -4,11 +4,10 @@
 //! against the sandbox's API, applies the example applications, lets them talk, restarts the
 //! sandbox's kubelet so that every key and certificate is made anew while the clients keep
 //! calling, and sums up. Nothing here is special-cased: the same commands, manifests and API as on
-//! a cluster. [`prepare`] builds the stage, [`requests`] and [`clients`] watch what happens on it,
+//! a cluster. [`crate::commands::stage`] holds what stands on the stage, [`requests`] and [`clients`] watch what happens on it,
 //! [`story`] prints.
 
 mod clients;
-mod prepare;
 mod requests;
 mod story;
 mod summary;
@@ -24,10 +23,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::clients::Clients;
-use self::prepare::{Controller, Examples};
 use self::requests::Requests;
 use self::story::Story;
 use self::summary::Summary;
+use crate::commands::stage::{Controller, Examples, controller_calls};
 use crate::output::Format;
 
 /// Watch pods get certificates and talk over them: no cluster, no root.
@@ -66,7 +65,7 @@ pub(crate) async fn run(
     story.title("podcert demo: pods, certificates and trust on this machine; no cluster, no root");
 
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let examples = Examples::load(args.interval)?;
+    let examples = Examples::load(Some(args.interval))?;
     let images = examples.images().fold(Images::new(), |images, image| {
         images.with(image, program.clone())
     });
@@ -112,7 +111,8 @@ async fn play(
     let requests = Requests::watch(sandbox.admin(), story.clone());
     let clients = Clients::listen(sandbox.logs(), story.clone());
 
-    let mut controller = Controller::start(sandbox, clock.as_ref(), story).await?;
+    let tell = |who: &str, what: &str| story.line(who, what);
+    let mut controller = Controller::start(sandbox, clock, None, &tell, |_line| {}).await?;
 
     for manifest in examples.manifests() {
         story.line("apply", &manifest.to_string());
@@ -147,7 +147,7 @@ async fn play(
             sleep(PAUSE).await;
         }
     }
-    let stats = prepare::controller_calls(sandbox);
+    let stats = controller_calls(sandbox);
     if !problems.is_empty() {
         problems.extend(last_errors(sandbox));
     }

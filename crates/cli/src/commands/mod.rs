@@ -9,4 +9,5 @@ pub(crate) mod https_client;
 pub(crate) mod inspect;
 pub(crate) mod make_ca_pool_secret;
 pub(crate) mod sandbox;
+pub(crate) mod stage;
 pub(crate) mod verify;

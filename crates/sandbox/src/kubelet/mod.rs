@@ -129,6 +129,23 @@ impl Default for KubeletTiming {
     }
 }
 
+impl KubeletTiming {
+    /// Everything so many times sooner: for a clock that runs so many times faster. Nothing happens more often than
+    /// every 10 ms.
+    #[must_use]
+    pub fn faster(self, factor: u32) -> Self {
+        let sooner = |wait: Duration| (wait / factor.max(1)).max(Duration::from_millis(10));
+        Self {
+            sync_frequency: sooner(self.sync_frequency),
+            mount_retry: sooner(self.mount_retry),
+            mount_retry_max: sooner(self.mount_retry_max),
+            refresh_pass: sooner(self.refresh_pass),
+            restart_backoff: sooner(self.restart_backoff),
+            restart_backoff_max: sooner(self.restart_backoff_max),
+        }
+    }
+}
+
 impl Node {
     /// The pods that have something here.
     fn hosted(&self) -> MutexGuard<'_, HashSet<String>> {

@@ -5,9 +5,9 @@ use podcert_sandbox::Report;
 use serde::Serialize;
 
 use super::clients::Clients;
-use super::prepare::Calls;
 use super::requests::Requests;
 use super::story::{Story, printable};
+use crate::commands::stage::Calls;
 use crate::output::{self, Format};
 
 /// What the demo found.

@@ -1,5 +1,4 @@
-//! `podcert sandbox`: a cluster on a laptop. For now only its inside: `exec-pod`, with which the sandbox's kubelet
-//! starts each container.
+//! `podcert sandbox exec-pod`: with it the sandbox's kubelet starts each container.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,22 +7,6 @@ use anyhow::{Context as _, Result};
 use podcert_sandbox::exec_pod;
 
 use crate::host::Host;
-
-/// The flags of `sandbox`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// What to do.
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-/// The commands below `sandbox`.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {
-    /// Play a container of a sandbox pod (started by the sandbox's kubelet)
-    #[command(hide = true)]
-    ExecPod(ExecPod),
-}
 
 /// The flags of `sandbox exec-pod`.
 #[derive(Debug, clap::Args)]
@@ -57,6 +40,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::commands::sandbox::{Args, Command};
 
     #[derive(Debug, Parser)]
     struct Cli {
@@ -78,9 +62,9 @@ mod tests {
             "--",
             "-v",
         ];
-        let Args {
-            command: Command::ExecPod(exec),
-        } = Cli::try_parse_from(words).unwrap().args;
+        let Command::ExecPod(exec) = Cli::try_parse_from(words).unwrap().args.command else {
+            unreachable!("the words say exec-pod");
+        };
         assert_eq!(exec.map, PathBuf::from("/m"));
         assert_eq!(exec.argv, ["/meshtool", "x", "--listen=:443", "--", "-v"]);
         assert!(Cli::try_parse_from(["sandbox", "exec-pod", "--map", "/m"]).is_err());

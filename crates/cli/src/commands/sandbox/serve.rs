@@ -1,0 +1,151 @@
+//! The sandbox's process: `podcert sandbox up --foreground`, also what `up` starts in the background.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use podcert_runtime::{Clock as _, ScaledClock, SharedClock, SystemClock};
+use podcert_sandbox::instance::{Claim, Instances, Record};
+use podcert_sandbox::{FaultPlan, Images, Options, Sandbox, User};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::up::{self, Args};
+use crate::commands::stage::{Controller, Examples};
+use crate::output;
+
+/// Is the sandbox until `shutdown`.
+///
+/// # Errors
+/// The name is taken, the plan of faults makes no sense, or something cannot be started; whatever was
+/// started has ended then.
+pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitCode> {
+    if args.announce {
+        // Fails only for the leader of a process group, which has no terminal to lose.
+        let _ = rustix::process::setsid();
+    }
+    let instances = Instances::of_this_user()?;
+    let claim = instances.claim(&args.name.name)?;
+    let faults = match &args.faults {
+        None => FaultPlan::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            FaultPlan::parse(&text).with_context(|| path.display().to_string())?
+        }
+    };
+
+    let scaled = (args.speed.get() > 1)
+        .then(|| ScaledClock::new(SystemClock.now(), args.speed.get()))
+        .flatten();
+    let mut options = match scaled {
+        None => Options::new(Arc::new(SystemClock), images(&args)?),
+        Some(clock) => Options::scaled(clock, images(&args)?),
+    };
+    options.state_parent = Some(instances.folder().to_owned());
+    let clock = options.clock.clone();
+    let sandbox = Sandbox::start(options).await?;
+
+    let lived = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Ok(()),
+        lived = live(&sandbox, &args, &claim, &instances, (&clock, scaled.as_ref()), faults) => lived,
+    };
+    let ended = sandbox
+        .shutdown()
+        .await
+        .context("the sandbox left something behind");
+    drop(claim);
+    lived.and(ended)?;
+    tracing::info!("the sandbox has ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the sandbox ready, says so, and looks after it. Cancel safe: what it starts ends with it.
+async fn live(
+    sandbox: &Sandbox,
+    args: &Args,
+    claim: &Claim,
+    instances: &Instances,
+    (clock, scaled): (&SharedClock, Option<&ScaledClock>),
+    faults: FaultPlan,
+) -> Result<()> {
+    let mut controller = match args.without_controller {
+        true => None,
+        false => {
+            let tell = |who: &str, what: &str| tracing::info!("{who}: {what}");
+            Some(Controller::start(sandbox, clock, scaled, &tell, echo).await?)
+        }
+    };
+    let kubeconfig = sandbox.kubeconfig(&User::admin())?;
+    let credentials = zeroize::Zeroizing::new(
+        std::fs::read(&kubeconfig)
+            .with_context(|| format!("cannot read {}", kubeconfig.display()))?,
+    );
+    let record = Record {
+        pid: std::process::id(),
+        address: sandbox.address().context("the sandbox has no listener")?,
+        kubeconfig: claim.write_kubeconfig(&credentials)?,
+        state_dir: sandbox.state_dir().to_owned(),
+        log: instances.log(&args.name.name),
+        started: SystemClock.now(),
+        speed: args.speed.get(),
+        nodes: vec![sandbox.node().to_owned()],
+    };
+    claim.publish(&record)?;
+    if args.announce {
+        output::text(&serde_json::to_string(&record)?)?;
+    } else {
+        up::print(args, &record)?;
+    }
+    if !faults.is_empty() {
+        tracing::info!(faults = faults.len(), "a plan of faults begins");
+    }
+    let look_after = async {
+        loop {
+            sleep(LOOK).await;
+            if let Some(running) = &mut controller
+                && let Err(error) = running.check()
+            {
+                tracing::error!("{error:#}; it is started again");
+                sleep(AGAIN).await;
+                running.restart()?;
+            }
+        }
+    };
+    // Only the controller's end ends this; the faults may be over long before.
+    let ((), lived) = tokio::join!(faults.play(sandbox), look_after);
+    lived
+}
+
+/// podcert's images are played by this program; the others by what the command line says.
+fn images(args: &Args) -> Result<Images> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let ours = Examples::load(None)?
+        .images()
+        .fold(Images::new(), |images, image| {
+            images.with(repository(&image), program.clone())
+        });
+    Ok(args.images.iter().fold(ours, |images, played| {
+        images.with(played.image.clone(), played.program.clone())
+    }))
+}
+
+/// The image without its tag: then every tag is played.
+fn repository(image: &str) -> &str {
+    match image.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => image,
+    }
+}
+
+/// The controller's lines are part of the sandbox's log.
+fn echo(line: &str) {
+    use std::io::Write as _;
+    // Who closed the log has seen enough.
+    let _ = writeln!(std::io::stderr().lock(), "controller: {line}");
+}
+
+const AGAIN: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);

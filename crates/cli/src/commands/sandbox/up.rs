@@ -1,0 +1,187 @@
+//! `podcert sandbox up`: starts a sandbox in the background and answers when it is ready.
+
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::num::NonZeroU32;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use podcert_runtime::ScaledClock;
+use podcert_sandbox::instance::{InstanceError, Instances, Record};
+use tokio_util::sync::CancellationToken;
+
+use super::images::ImageProgram;
+use super::{NameArgs, env_line, name_flag, serve};
+use crate::output::{self, Format};
+
+/// The flags of `sandbox up`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_long_help = "EXIT CODES\n  0  it is ready (or, with --foreground, has ended in order)\n  \
+    1  it could not start, or runs already\n  2  wrong usage"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(super) name: NameArgs,
+
+    /// Let a program of this machine play an image: NAME=PROGRAM; repeatable
+    ///
+    /// NAME is a full reference, or one without tag, which stands for all of them. podcert's own
+    /// images are there already. The program sees its pod's volumes and addresses where Linux lets
+    /// users make namespaces.
+    #[arg(long = "image", value_name = "NAME=PROGRAM")]
+    pub(super) images: Vec<ImageProgram>,
+
+    /// How many nodes there are
+    #[arg(long, default_value = "1", value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(super) nodes: u32,
+
+    /// Let the sandbox's clock run so many times faster, to see in minutes what takes days
+    ///
+    /// Pods are told in the variable PODCERT_CLOCK. Programs that do not read it take certificates
+    /// made by this clock for ones of the future.
+    #[arg(long, default_value = "1", value_name = "FACTOR", value_parser = speed)]
+    pub(super) speed: NonZeroU32,
+
+    /// Plan of what is to go wrong with the API server, YAML (docs/sandbox.md)
+    #[arg(long, value_name = "FILE")]
+    pub(super) faults: Option<PathBuf>,
+
+    /// Only the cluster: no podcert controller, no CA pools
+    #[arg(long)]
+    pub(super) without_controller: bool,
+
+    /// Stay in this terminal until Ctrl-C, and log to it
+    #[arg(long)]
+    pub(super) foreground: bool,
+
+    /// Print what was started in this format
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) output: Format,
+
+    /// Tell the process that started this one that the sandbox is ready
+    #[arg(long, hide = true, requires = "foreground")]
+    pub(super) announce: bool,
+}
+
+/// Starts the sandbox.
+///
+/// # Errors
+/// It runs already, or does not become ready; the message has the last lines of its log.
+pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitCode> {
+    for image in &args.images {
+        image.check()?;
+    }
+    if args.foreground {
+        return serve::run(args, shutdown).await;
+    }
+    let instances = Instances::of_this_user()?;
+    let name = &args.name.name;
+    if instances.is_alive(name) {
+        return Err(InstanceError::Taken { name: name.clone() }.into());
+    }
+    let log = instances.log(name);
+    // This process has nothing to do until the other is ready or has ended: it may block.
+    let record = tokio::task::spawn_blocking({
+        let log = log.clone();
+        move || start(&log)
+    });
+    let record = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => bail!("interrupted: what was started may still become ready"),
+        record = record => record.context("the start was interrupted")??,
+    };
+    print(&args, &record)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts this program again, in the background, and waits until it says that it is ready.
+fn start(log: &Path) -> Result<Record> {
+    let cannot = || format!("cannot write {}", log.display());
+    let mut told = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(log)
+        .with_context(cannot)?;
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut child = Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .args(["--foreground", "--announce"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(told.try_clone().with_context(cannot)?)
+        .current_dir("/")
+        // A Ctrl-C here is not for the sandbox. It leaves the terminal's session by itself.
+        .process_group(0)
+        .spawn()
+        .context("cannot start the sandbox's process")?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .context("cannot listen to the sandbox's process")?;
+    }
+    if let Ok(record) = serde_json::from_str(&line) {
+        return Ok(record);
+    }
+    let status = child
+        .wait()
+        .context("cannot wait for the sandbox's process")?;
+    let mut said = String::new();
+    // Without its words the status is all there is to tell.
+    let _ = told
+        .seek(SeekFrom::Start(0))
+        .and_then(|_| told.read_to_string(&mut said));
+    let lines: Vec<&str> = said.lines().collect();
+    let last = lines
+        .get(lines.len().saturating_sub(LAST_LINES)..)
+        .unwrap_or_default();
+    bail!(
+        "the sandbox did not start ({status}):\n  {}",
+        last.join("\n  ")
+    )
+}
+
+/// Says what runs now and how to use it.
+pub(super) fn print(args: &Args, record: &Record) -> Result<()> {
+    if args.output != Format::Text {
+        return output::object(args.output, record);
+    }
+    let name = &args.name.name;
+    let flag = name_flag(name);
+    let (address, log) = (record.address, record.log.display());
+    let mut text = format!("sandbox {name} is up: Kubernetes API on https://{address}");
+    if record.nodes.len() > 1 {
+        text.push_str(&format!(", {} nodes", record.nodes.len()));
+    }
+    if record.speed > 1 {
+        text.push_str(&format!(", its clock {} times as fast", record.speed));
+    }
+    let env = env_line(record);
+    text.push_str(&format!(
+        "\n\n  {env}\n  kubectl get pods -A\n  podcert sandbox run service-dns-unauth-client{flag}\n  \
+         podcert sandbox down{flag}\n\nlog: {log}"
+    ));
+    output::text(&text)
+}
+
+fn speed(words: &str) -> Result<NonZeroU32, String> {
+    words
+        .parse()
+        .ok()
+        .filter(|factor: &NonZeroU32| factor.get() <= ScaledClock::MAX_FACTOR)
+        .ok_or_else(|| {
+            format!(
+                "expected a whole number from 1 to {}",
+                ScaledClock::MAX_FACTOR
+            )
+        })
+}
+
+const LAST_LINES: usize = 12;
