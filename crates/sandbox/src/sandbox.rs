@@ -193,6 +193,7 @@ impl Sandbox {
         let logs = PodLogs::new();
 
         let mut builder = ApiServer::builder()
+            .rbac()
             .clock({
                 let clock = clock.clone();
                 Arc::new(move || clock.now())

@@ -19,6 +19,10 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::PostParams;
 use podcert_runtime::SystemClock;
 use podcert_sandbox::{Door, Error, Images, Options, Sandbox, User};
 use rustls::pki_types::pem::PemObject;
@@ -113,6 +117,7 @@ fn get(host: &str, more: &str) -> String {
 #[tokio::test]
 async fn the_users_of_the_sandbox_get_through_as_themselves() {
     let sandbox = sandbox().await;
+    sandbox.apply(READERS).await.unwrap();
     let path = sandbox
         .kubeconfig(&User::service_account("mesh", "controller"))
         .unwrap();
@@ -205,6 +210,45 @@ async fn pods_have_a_door_of_their_own_with_the_same_rules() {
     }
     sandbox.shutdown().await.unwrap();
     assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn a_service_accounts_token_is_as_good_as_a_certificate() {
+    let sandbox = sandbox().await;
+    let credential = Credential::read(&sandbox.kubeconfig(&User::admin()).unwrap());
+    let accounts: Api<ServiceAccount> = Api::namespaced(sandbox.admin(), "default");
+    let wanted: TokenRequest =
+        serde_json::from_value(serde_json::json!({"spec": {"audiences": []}})).unwrap();
+    let token = accounts
+        .create_token_request("default", &PostParams::default(), &wanted)
+        .await
+        .unwrap();
+    let token = token.status.unwrap().token.unwrap();
+    let stranger = credential.client(None);
+    let forged = format!("{token}x");
+    for (header, expected) in [
+        (format!("Authorization: Bearer {token}\r\n"), 200),
+        (format!("Authorization: bearer  {token}\r\n"), 200),
+        (format!("Authorization: Basic {token}\r\n"), 401),
+        (format!("Authorization: Bearer {forged}\r\n"), 401),
+        ("Authorization: Bearer\r\n".to_owned(), 401),
+    ] {
+        let request =
+            format!("GET /api HTTP/1.1\r\nHost: {{HOST}}\r\nConnection: close\r\n{header}\r\n");
+        let (code, body) = ask(&sandbox, &stranger, &request).await.unwrap();
+        assert_eq!(code, expected, "{header}{body}");
+    }
+    // It is that account and no more.
+    let header = format!("Authorization: Bearer {token}\r\n");
+    let (code, body) = ask(&sandbox, &stranger, &get("{HOST}", &header))
+        .await
+        .unwrap();
+    assert_eq!(code, 403, "{body}");
+    assert!(
+        body.contains("system:serviceaccount:default:default"),
+        "{body}"
+    );
+    sandbox.shutdown().await.unwrap();
 }
 
 /// Runs a program as somebody else and answers whether it succeeded, with what it said.
@@ -343,3 +387,19 @@ async fn a_closed_sandbox_has_no_door_and_a_shut_one_closes_it() {
     open.shutdown().await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+/// The service accounts of namespace `mesh` may list namespaces.
+const READERS: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: readers}
+rules:
+- {apiGroups: [''], resources: [namespaces], verbs: [list]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: readers}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: readers}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:serviceaccounts:mesh'}
+";

@@ -35,7 +35,8 @@ const EXAMPLES: [&str; 2] = [
 ];
 const SPIFFE: &str = "service-dns-spiffe-client";
 const UNAUTH: &str = "service-dns-unauth-client";
-const CONTROLLER: &str = "system:serviceaccount:mesh-controller:default";
+const RBAC: &str = include_str!("../../../deploy/controller/rbac.yaml");
+const CONTROLLER: &str = "system:serviceaccount:podcert:podcert-controller";
 
 /// What the pods of an application hold in a volume.
 async fn files(
@@ -117,6 +118,7 @@ async fn both_examples_live_for_days_and_over_a_kubelet_restart() {
     options.timing.lease_renewal = Duration::from_secs(300);
     let sandbox = Sandbox::start(options).await.unwrap();
 
+    sandbox.apply(RBAC).await.unwrap();
     let (shutdown, controller, _pools) = start_controller(&sandbox, &clock);
     for example in EXAMPLES {
         sandbox.apply(example).await.unwrap();
@@ -200,7 +202,7 @@ fn start_controller(
     let connection = api::Connection::from_service(
         sandbox
             .api()
-            .as_user(User::service_account("mesh-controller", "default")),
+            .as_user(User::service_account("podcert", "podcert-controller")),
         "default",
         api::Options {
             jitter: Jitter::seeded(1),

@@ -1,8 +1,8 @@
 //! The door to the sandbox for other processes: TLS on a port of the loopback interface that the system picks.
 //!
 //! Every process of every user of the machine can reach that port, and so can a web page in a browser. So: nobody is
-//! anybody without a client certificate of this sandbox (401), which lies in a 0600 file in the sandbox's 0700 folder;
-//! a request that carries an `Origin` is a web page's and is refused; so is one whose host is not the loopback address
+//! anybody without a client certificate of this sandbox, which lies in a 0600 file in the sandbox's 0700 folder, or a
+//! service account's token in a pod's volume (401); a request that carries an `Origin` is a web page's and is refused; so is one whose host is not the loopback address
 //! it was sent to, since that is how a foreign name that resolves to 127.0.0.1 looks.
 //!
 //! Pods come through a second door, the UNIX socket [`SOCKET`] in the sandbox's folder, with the same TLS: there the
@@ -14,13 +14,15 @@ mod credentials;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::{Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -160,7 +162,13 @@ struct Door {
 type Answer = Response<Either<podcert_apiserver::ApiBody, Full<Bytes>>>;
 
 impl Door {
-    async fn answer(&self, user: Option<User>, request: Request<Incoming>) -> Answer {
+    /// Answers one request of a connection whose certificate, if any, names `shown`.
+    async fn answer(
+        &self,
+        shown: Option<&User>,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Answer {
         if request.headers().contains_key(ORIGIN) {
             return refusal(StatusCode::FORBIDDEN, "web pages may not call the sandbox");
         }
@@ -170,9 +178,18 @@ impl Door {
                 "the sandbox is not that host",
             );
         }
-        let Some(user) = user else {
-            return refusal(StatusCode::UNAUTHORIZED, "a client certificate is required");
+        // As upstream: the certificate first, then the token.
+        let user = match shown {
+            Some(user) => Some(user.clone()),
+            None => bearer(&request).and_then(|token| self.api.authenticate(token)),
         };
+        let Some(user) = user else {
+            return refusal(
+                StatusCode::UNAUTHORIZED,
+                "a client certificate or a service account's token is required",
+            );
+        };
+        caller.is_somebody();
         match self.api.as_user(user).oneshot(request).await {
             Ok(response) => response.map(Either::Left),
             Err(never) => match never {},
@@ -198,6 +215,35 @@ impl Door {
         let mut named = hosts.chain(authority).peekable();
         named.peek().is_some() && named.all(ours)
     }
+}
+
+/// Whether anybody has come over a connection yet.
+#[derive(Debug, Default)]
+struct Caller {
+    known: AtomicBool,
+}
+
+impl Caller {
+    fn is_somebody(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+
+    fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750 §2.1).
+fn bearer(request: &Request<Incoming>) -> Option<&str> {
+    let (scheme, token) = request
+        .headers()
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim_start())
 }
 
 fn refusal(code: StatusCode, message: &str) -> Answer {
@@ -292,25 +338,31 @@ where
         .and_then(|chain| chain.first());
     // A certificate that TLS has verified and that names nobody is as good as none.
     let user = presented.and_then(|certificate| credentials::user(certificate).ok());
-    // There are only so many places, and every local user can take one: who is nobody may hear that, not stay.
-    let stay = if user.is_some() {
-        None
-    } else {
-        Some(HANDSHAKE)
+    let caller = Arc::new(Caller::default());
+    if user.is_some() {
+        caller.is_somebody();
+    }
+    let service = {
+        let caller = caller.clone();
+        service_fn(move |request| {
+            let (door, user, caller) = (door.clone(), user.clone(), caller.clone());
+            async move {
+                let answer = door.answer(user.as_ref(), &caller, request).await;
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        })
     };
-    let service = service_fn(move |request| {
-        let (door, user) = (door.clone(), user.clone());
-        async move { Ok::<_, std::convert::Infallible>(door.answer(user, request).await) }
-    });
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HANDSHAKE);
     http.http2().timer(TokioTimer::new());
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    let served = match stay {
-        Some(stay) => timeout(stay, connection).await.unwrap_or(Ok(())),
-        None => connection.await,
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    // There are only so many places, and every local user can take one: who is nobody may hear that, not stay.
+    let served = match timeout(HANDSHAKE, connection.as_mut()).await {
+        Ok(served) => served,
+        Err(_elapsed) if caller.is_known() => connection.await,
+        Err(_elapsed) => return,
     };
     if let Err(error) = served {
         tracing::debug!(error, "a connection to the sandbox ended early");
