@@ -192,7 +192,7 @@ fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
         .with_context(|| format!("--log {filter:?}"))?;
     let lines = fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(|| output::LogWriter);
     let lines = match format {
         LogFormat::Json => lines.json().with_filter(filter).boxed(),
         LogFormat::Text => lines.with_target(false).with_filter(filter).boxed(),

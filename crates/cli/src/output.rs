@@ -2,6 +2,7 @@
 //! has to say (progress, warnings, errors) goes to standard error.
 
 use std::io::{self, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -39,4 +40,51 @@ pub(crate) fn object(format: Format, object: &impl Serialize) -> Result<()> {
             text(yaml.trim_end())
         }
     }
+}
+
+/// Log lines go elsewhere while this lives: standard error would destroy a live screen.
+#[derive(Debug)]
+pub(crate) struct Diverted(());
+
+type Sink = Box<dyn Fn(&str) + Send>;
+
+/// Where log lines go, if not to standard error. One for the process, as standard error is.
+static SINK: Mutex<Option<Sink>> = Mutex::new(None);
+
+impl Diverted {
+    /// From now on each line is given to `sink`, which may not log itself.
+    pub(crate) fn to(sink: impl Fn(&str) + Send + 'static) -> Self {
+        *lock() = Some(Box::new(sink));
+        Self(())
+    }
+}
+
+impl Drop for Diverted {
+    fn drop(&mut self) {
+        *lock() = None;
+    }
+}
+
+/// Where `tracing` writes: standard error, or to who has [`Diverted`] it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogWriter;
+
+impl io::Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &*lock() {
+            None => io::stderr().write(bytes),
+            Some(sink) => {
+                sink(String::from_utf8_lossy(bytes).trim_end());
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+fn lock() -> MutexGuard<'static, Option<Sink>> {
+    SINK.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,6 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::board;
 use super::story::Story;
 use crate::commands::https_client::{Outcome, Poll};
 
@@ -136,6 +137,7 @@ fn note(line: &LogLine, tally: &mut Tally, story: &Story) {
             body,
             serial,
             own_serial,
+            names,
             ..
         } => {
             let first = client.ok == 0;
@@ -146,6 +148,10 @@ fn note(line: &LogLine, tally: &mut Tally, story: &Story) {
                 .flatten()
                 .any(|serial| tally.old.contains(serial));
             client.fresh = if stale { 0 } else { client.fresh + 1 };
+            show(line, story, |shown| {
+                shown.ok += 1;
+                shown.server = names.iter().map(|name| bare(name).to_owned()).collect();
+            });
             let news = tally.current.insert(serial.clone()) && !stale;
             tally.current.extend(own_serial);
             if first {
@@ -168,12 +174,26 @@ fn note(line: &LogLine, tally: &mut Tally, story: &Story) {
             client.early += 1;
         }
         Outcome::Failed { error } => {
+            show(line, story, |shown| shown.failed += 1);
             client.failed += 1;
             client.fresh = 0;
             story.line("FAILED", &format!("{name}: {error}"));
         }
     }
     heartbeat(tally, story);
+}
+
+/// Changes what the board shows of the client.
+fn show(line: &LogLine, story: &Story, change: impl FnOnce(&mut board::Client)) {
+    let key = (line.namespace.clone(), line.pod.clone());
+    story
+        .board()
+        .update(|view| change(view.clients.entry(key).or_default()));
+}
+
+/// The name without `DNS:` or `URI:`.
+fn bare(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(_, name)| name)
 }
 
 /// Says now and then that all goes on, since calls that work are not told one by one.

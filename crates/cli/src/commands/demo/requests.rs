@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::certificates::v1::PodCertificateRequest;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use podcert_pki::{CertificationRequest, Chain};
 use tokio::task::JoinHandle;
 
+use super::board::{self, Life};
 use super::story::Story;
 
 /// Watches requests while it lives.
@@ -113,6 +115,7 @@ fn tell(request: &PodCertificateRequest, seen: &Mutex<HashMap<String, State>>, s
     if before == Some(state) {
         return;
     }
+    show(request, before.is_none(), story);
     match (state, condition) {
         (State::Issued, _) => story.line("issued", &format!("{who}: {}", issued(request))),
         (State::Refused, Some(condition)) => story.line(
@@ -126,6 +129,70 @@ fn tell(request: &PodCertificateRequest, seen: &Mutex<HashMap<String, State>>, s
     }
 }
 
+/// Puts the request on the board. Of several of a pod and signer the last one counts.
+fn show(request: &PodCertificateRequest, is_new: bool, story: &Story) {
+    let status = request.status.as_ref();
+    let condition = status
+        .and_then(|status| status.conditions.as_ref())
+        .and_then(|conditions| {
+            conditions
+                .iter()
+                .find(|condition| condition.status == "True")
+        });
+    let life = match condition {
+        None => Life::Waiting {
+            since: request
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0),
+        },
+        Some(condition) if condition.type_ == "Issued" => {
+            let date = |time: Option<&Time>| time.map(|time| time.0);
+            let dates = status.and_then(|status| {
+                Some((
+                    date(status.not_before.as_ref())?,
+                    date(status.begin_refresh_at.as_ref())?,
+                    date(status.not_after.as_ref())?,
+                ))
+            });
+            let pem = status.and_then(|status| status.certificate_chain.as_deref());
+            match (dates, Chain::from_pem(pem.unwrap_or_default())) {
+                (Some((not_before, refresh, not_after)), Ok(chain)) => Life::Issued {
+                    not_before,
+                    refresh,
+                    not_after,
+                    names: names(&chain),
+                },
+                _ => Life::Refused("a chain that cannot be read".to_owned()),
+            }
+        }
+        Some(condition) => Life::Refused(format!("{}: {}", condition.type_, condition.message)),
+    };
+    let key = (
+        request.namespace().unwrap_or_default(),
+        request.spec.pod_name.clone(),
+        request.spec.signer_name.clone(),
+    );
+    story.board().update(|view| {
+        let requests = view
+            .certificates
+            .get(&key)
+            .map_or(0, |before| before.requests);
+        let requests = requests + u32::from(is_new);
+        view.certificates
+            .insert(key, board::Certificate { requests, life });
+    });
+}
+
+fn names(chain: &Chain) -> Vec<String> {
+    let leaf = chain.leaf();
+    leaf.dns_names()
+        .map(str::to_owned)
+        .chain(leaf.uris().map(str::to_owned))
+        .collect()
+}
+
 /// What the certificate says, read from the chain itself.
 fn issued(request: &PodCertificateRequest) -> String {
     let status = request.status.as_ref();
@@ -135,12 +202,7 @@ fn issued(request: &PodCertificateRequest) -> String {
     let Ok(chain) = Chain::from_pem(pem) else {
         return "a chain that cannot be read".to_owned();
     };
-    let leaf = chain.leaf();
-    let names: Vec<String> = leaf
-        .dns_names()
-        .map(str::to_owned)
-        .chain(leaf.uris().map(str::to_owned))
-        .collect();
+    let (leaf, names) = (chain.leaf(), names(&chain));
     let refresh = status
         .and_then(|status| status.begin_refresh_at.as_ref())
         .map_or_else(String::new, |time| {

@@ -1,10 +1,13 @@
-//! What the demo prints while it runs: one plain line per event, with the seconds since the start.
+//! What the demo tells while it runs: one plain line per event, with the seconds since the start, and
+//! all of it on the board that the live screen shows. While the screen is up nothing is printed.
 
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::board::{Board, Event};
 use crate::output::Format;
 
 /// Prints the story. Shared by everything that has something to tell.
@@ -12,6 +15,8 @@ use crate::output::Format;
 pub(super) struct Story {
     start: Instant,
     to: To,
+    board: Board,
+    live: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +36,24 @@ impl Story {
         Self {
             start: Instant::now(),
             to,
+            board: Board::default(),
+            live: AtomicBool::new(false),
         }
+    }
+
+    /// Where everything is shown as it is now.
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Whether the screen shows the board, so that lines would destroy it.
+    pub(super) fn set_live(&self, live: bool) {
+        self.live.store(live, Ordering::Relaxed);
+    }
+
+    /// A new part of the demo begins.
+    pub(super) fn act(&self, what: &str) {
+        self.board.update(|view| what.clone_into(&mut view.act));
     }
 
     /// The time since the beginning.
@@ -46,6 +68,11 @@ impl Story {
 
     /// One event: when, who, what.
     pub(super) fn line(&self, who: &str, what: &str) {
+        self.board.tell(Event {
+            at: self.elapsed(),
+            who: who.to_owned(),
+            what: what.to_owned(),
+        });
         self.raw(&format!(
             "{:5.1}s  {who:<11} {}",
             self.elapsed().as_secs_f64(),
@@ -55,6 +82,9 @@ impl Story {
 
     /// A line as it is.
     pub(super) fn raw(&self, line: &str) {
+        if self.live.load(Ordering::Relaxed) {
+            return;
+        }
         // Whoever closed the pipe has seen enough; the demo still ends in order.
         let _ = match self.to {
             To::Stderr => writeln!(io::stderr().lock(), "{line}"),

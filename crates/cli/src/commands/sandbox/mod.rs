@@ -8,6 +8,7 @@
 mod down;
 mod exec_pod;
 mod images;
+mod kept;
 mod run;
 mod serve;
 mod status;
@@ -19,6 +20,9 @@ use anyhow::{Context as _, Result};
 use podcert_runtime::SharedClock;
 use podcert_sandbox::instance::{InstanceName, Instances, Record};
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::kept::Kept;
+pub(crate) use self::up::speed;
 
 /// The flags of `sandbox`.
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,7 @@
 //! The sandbox's process: `podcert sandbox up --foreground`, also what `up` starts in the background.
 
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use podcert_sandbox::instance::{Claim, Instances, Record};
 use podcert_sandbox::{FaultPlan, Images, Options, Sandbox, User};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::up::{self, Args};
 use crate::commands::stage::{Controller, Examples};
@@ -78,22 +81,8 @@ async fn live(
             Some(Controller::start(sandbox, clock, scaled, &tell, echo).await?)
         }
     };
-    let kubeconfig = sandbox.kubeconfig(&User::admin())?;
-    let credentials = zeroize::Zeroizing::new(
-        std::fs::read(&kubeconfig)
-            .with_context(|| format!("cannot read {}", kubeconfig.display()))?,
-    );
-    let record = Record {
-        pid: std::process::id(),
-        address: sandbox.address().context("the sandbox has no listener")?,
-        kubeconfig: claim.write_kubeconfig(&credentials)?,
-        state_dir: sandbox.state_dir().to_owned(),
-        log: instances.log(&args.name.name),
-        started: SystemClock.now(),
-        speed: args.speed.get(),
-        nodes: vec![sandbox.node().to_owned()],
-    };
-    claim.publish(&record)?;
+    let log = instances.log(&args.name.name);
+    let record = publish(sandbox, claim, log, args.speed)?;
     if args.announce {
         output::text(&serde_json::to_string(&record)?)?;
     } else {
@@ -117,6 +106,32 @@ async fn live(
     // Only the controller's end ends this; the faults may be over long before.
     let ((), lived) = tokio::join!(faults.play(sandbox), look_after);
     lived
+}
+
+/// Writes the kubeconfig, and tells everybody who asks that the sandbox is ready.
+pub(super) fn publish(
+    sandbox: &Sandbox,
+    claim: &Claim,
+    log: PathBuf,
+    speed: NonZeroU32,
+) -> Result<Record> {
+    let kubeconfig = sandbox.kubeconfig(&User::admin())?;
+    let credentials = Zeroizing::new(
+        std::fs::read(&kubeconfig)
+            .with_context(|| format!("cannot read {}", kubeconfig.display()))?,
+    );
+    let record = Record {
+        pid: std::process::id(),
+        address: sandbox.address().context("the sandbox has no listener")?,
+        kubeconfig: claim.write_kubeconfig(&credentials)?,
+        state_dir: sandbox.state_dir().to_owned(),
+        log,
+        started: SystemClock.now(),
+        speed: speed.get(),
+        nodes: vec![sandbox.node().to_owned()],
+    };
+    claim.publish(&record)?;
+    Ok(record)
 }
 
 /// podcert's images are played by this program; the others by what the command line says.

@@ -171,7 +171,8 @@ pub(super) fn print(args: &Args, record: &Record) -> Result<()> {
     output::text(&text)
 }
 
-fn speed(words: &str) -> Result<NonZeroU32, String> {
+/// A factor of `--speed`.
+pub(crate) fn speed(words: &str) -> Result<NonZeroU32, String> {
     words
         .parse()
         .ok()

@@ -1,0 +1,67 @@
+//! A sandbox that `podcert demo --keep` leaves running, known like any other.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use podcert_sandbox::Sandbox;
+use podcert_sandbox::instance::{Claim, InstanceName, Instances};
+use tokio_util::sync::CancellationToken;
+
+use super::{env_line, name_flag, serve};
+use crate::output;
+
+/// The name is taken for as long as this is there.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    instances: Instances,
+    name: InstanceName,
+    claim: Claim,
+}
+
+impl Kept {
+    /// Takes the name `demo`.
+    ///
+    /// # Errors
+    /// Somebody keeps a demo already.
+    pub(crate) fn claim() -> Result<Self> {
+        let instances = Instances::of_this_user()?;
+        let name: InstanceName = NAME.parse()?;
+        let claim = instances.claim(&name).context(
+            "cannot keep the demo's sandbox; podcert sandbox down --name demo ends the one there is",
+        )?;
+        Ok(Self {
+            instances,
+            name,
+            claim,
+        })
+    }
+
+    /// Where the sandbox's folder is to be.
+    pub(crate) fn folder(&self) -> &Path {
+        self.instances.folder()
+    }
+
+    /// Makes it known, says how to use it, and waits for `shutdown`.
+    ///
+    /// # Errors
+    /// Its files cannot be written.
+    pub(crate) async fn stay(
+        &self,
+        sandbox: &Sandbox,
+        speed: NonZeroU32,
+        shutdown: &CancellationToken,
+    ) -> Result<()> {
+        let log = self.instances.log(&self.name);
+        let record = serve::publish(sandbox, &self.claim, log, speed)?;
+        output::text(&format!(
+            "\nthe sandbox stays until Ctrl-C, or: podcert sandbox down{}\n\n  {}\n  kubectl get pods -A",
+            name_flag(&self.name),
+            env_line(&record),
+        ))?;
+        shutdown.cancelled().await;
+        Ok(())
+    }
+}
+
+const NAME: &str = "demo";
