@@ -137,7 +137,7 @@ fn a_manifest_cannot_run_commands_with_the_callers_rights() {
     let text = serde_json::json!({
         "pod": {"namespace": "n", "name": "p", "uid": "u"},
         "mounts": [],
-        "listen_dir": folder.path(),
+        "address": "10.0.0.1", "listen_dir": folder.path(),
         "services_file": folder.path().join("services.json"),
     });
     std::fs::write(&map, text.to_string()).unwrap();

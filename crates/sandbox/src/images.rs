@@ -137,9 +137,11 @@ mod tests {
 
     #[test]
     fn programs_that_cannot_be_isolated_are_refused_with_the_reason() {
-        let mut images = Images::new()
-            .with("podcert", "/bin/podcert")
-            .with_isolated("nginx", "/usr/sbin/nginx", "/bin/podcert");
+        let mut images = Images::new().with("podcert", "/bin/podcert").with_isolated(
+            "nginx",
+            "/usr/sbin/nginx",
+            "/bin/podcert",
+        );
         assert!(images.program("nginx:1.29").is_ok());
         assert_eq!(images.runner(), Some(Path::new("/bin/podcert")));
         images.refuse_isolated("no namespaces".to_owned());

@@ -216,8 +216,7 @@ mod tests {
 
     #[test]
     fn services_resolve_by_name_and_port() {
-        let text =
-            r#"{"sockets": {"server.demo.svc": {"443": ["/s/p/1/l/443.sock"], "80": []}}}"#;
+        let text = r#"{"sockets": {"server.demo.svc": {"443": ["/s/p/1/l/443.sock"], "80": []}}}"#;
         let services: Services = serde_json::from_str(text).unwrap();
         let sockets = services.resolve("Server.demo.svc.", 443).unwrap();
         assert_eq!(sockets, [PathBuf::from("/s/p/1/l/443.sock")]);

@@ -142,6 +142,8 @@ impl KubeletTiming {
             refresh_pass: sooner(self.refresh_pass),
             restart_backoff: sooner(self.restart_backoff),
             restart_backoff_max: sooner(self.restart_backoff_max),
+            // Everybody's Leases, at once: often enough that nobody takes the node for dead, and no more.
+            lease_renewal: self.lease_renewal,
         }
     }
 }

@@ -47,6 +47,11 @@ pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitC
         Some(clock) => Options::scaled(clock, images(&args)?),
     };
     options.state_parent = Some(instances.folder().to_owned());
+    if args.nodes > 1 {
+        options.nodes = (1..=args.nodes)
+            .map(|number| format!("sandbox-{number}"))
+            .collect();
+    }
     let clock = options.clock.clone();
     let sandbox = Sandbox::start(options).await?;
 
@@ -128,7 +133,7 @@ pub(super) fn publish(
         log,
         started: SystemClock.now(),
         speed: speed.get(),
-        nodes: vec![sandbox.node().to_owned()],
+        nodes: sandbox.nodes().map(str::to_owned).collect(),
     };
     claim.publish(&record)?;
     Ok(record)
@@ -143,7 +148,11 @@ fn images(args: &Args) -> Result<Images> {
             images.with(repository(&image), program.clone())
         });
     Ok(args.images.iter().fold(ours, |images, played| {
-        images.with(played.image.clone(), played.program.clone())
+        images.with_isolated(
+            played.image.clone(),
+            played.program.clone(),
+            program.clone(),
+        )
     }))
 }
 
