@@ -146,6 +146,24 @@ async fn selectors_and_cordons_are_heeded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_takes_a_hundred_and_ten_pods() {
+    let world = world(&["one"]).await;
+    world
+        .apply(&deployment_with(112, "[]", "[serve]", ""))
+        .await;
+    sleep(MINUTE).await;
+    assert_eq!(spread(&world).await, counts(&[("", 2), ("one", 110)]));
+    let why = "0/1 nodes are available: 1 Too many pods.";
+    world.assert_event("FailedScheduling", why).await;
+    world
+        .apply(&deployment_with(110, "[]", "[serve]", ""))
+        .await;
+    sleep(MINUTE).await;
+    assert_eq!(spread(&world).await, counts(&[("one", 110)]));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_daemon_set_is_on_every_node_and_rolls_out() {
     let world = world(&["one", "two", "three"]).await;
     let set = |command: &str| {

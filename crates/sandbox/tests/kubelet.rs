@@ -23,7 +23,7 @@ use tokio::time::sleep;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A pod `web` with this in its spec, beside one container `main`.
-fn pod(spec: Value) -> String {
+fn pod(spec: &Value) -> String {
     let mut whole = json!({
         "containers": [{"name": "main", "image": "img", "command": ["serve"]}],
     });
@@ -91,7 +91,7 @@ async fn files_of_objects_follow_them_with_the_pods_sync() {
         ]}},
         {"name": "scratch", "emptyDir": {}},
     ]);
-    world.apply(&pod(json!({ "volumes": volumes }))).await;
+    world.apply(&pod(&json!({ "volumes": volumes }))).await;
     sleep(MINUTE).await;
     let pod = the_pod(&world).await;
     assert_eq!(waiting(&pod, "main").0, "ContainerCreating");
@@ -178,7 +178,7 @@ async fn a_token_is_refreshed_at_four_fifths_of_its_life() {
     let volumes = json!([{"name": "vault", "projected": {"sources": [
         {"serviceAccountToken": {"path": "token", "audience": "vault", "expirationSeconds": 7200}},
     ]}}]);
-    world.apply(&pod(json!({ "volumes": volumes }))).await;
+    world.apply(&pod(&json!({ "volumes": volumes }))).await;
     let pod = world.ready_pod().await;
     let token = |volume: &str| std::fs::read_to_string(world.file(&pod, volume, "token")).unwrap();
     let first = token("vault");
@@ -241,7 +241,9 @@ async fn an_environment_waits_for_what_it_is_made_of() {
         "name": "main", "image": "img", "command": ["serve"], "args": ["--ip=$(IP)"],
         "env": env, "envFrom": from,
     }]);
-    world.apply(&pod(json!({ "containers": containers }))).await;
+    world
+        .apply(&pod(&json!({ "containers": containers })))
+        .await;
     sleep(Duration::from_secs(5)).await;
     let pod = the_pod(&world).await;
     let expected = (
@@ -265,13 +267,11 @@ async fn an_environment_waits_for_what_it_is_made_of() {
         .await;
     let pod = world.ready_pod().await;
     assert_eq!(status(&pod, "main").restart_count, 0);
-    let launches = world.tasks.launches.lock().unwrap();
-    let launch = &launches[0];
+    let launch = world.tasks.launches.lock().unwrap()[0].clone();
     let address = pod.status.as_ref().unwrap().pod_ip.clone().unwrap();
     assert_eq!(launch.argv, ["serve".to_owned(), format!("--ip={address}")]);
     assert_eq!(launch.environment["ALL"], "web on sandbox: 1, 2");
     assert!(!launch.environment.contains_key("NONE"));
-    drop(launches);
     world.end().await;
 }
 
@@ -290,7 +290,7 @@ async fn init_containers_come_first_and_sidecars_stay() {
             container("other", json!(["succeed-after", "40"])),
         ],
     });
-    world.apply(&pod(spec)).await;
+    world.apply(&pod(&spec)).await;
     sleep(Duration::from_secs(10)).await;
     let pod = the_pod(&world).await;
     assert_eq!(phase(&pod), "Pending");
@@ -329,7 +329,7 @@ async fn a_failing_init_container_keeps_the_pod_from_starting() {
             "initContainers": [{"name": "first", "image": "img", "command": ["crash-after", "1"]}],
         })
     };
-    world.apply(&pod(spec("Always"))).await;
+    world.apply(&pod(&spec("Always"))).await;
     sleep(Duration::from_secs(40)).await;
     let found = the_pod(&world).await;
     assert_eq!(phase(&found), "Pending");
@@ -351,7 +351,7 @@ async fn a_failing_init_container_keeps_the_pod_from_starting() {
     world.end().await;
 
     let world = World::start().await;
-    world.apply(&pod(spec("Never"))).await;
+    world.apply(&pod(&spec("Never"))).await;
     sleep(Duration::from_secs(5)).await;
     assert_eq!(phase(&the_pod(&world).await), "Failed");
     assert_eq!(world.tasks.launches.lock().unwrap().len(), 1);
@@ -386,7 +386,9 @@ async fn probes_decide_when_a_container_has_started_is_ready_and_lives() {
         }
     };
     set("alive", true);
-    world.apply(&pod(json!({ "containers": containers }))).await;
+    world
+        .apply(&pod(&json!({ "containers": containers })))
+        .await;
     sleep(Duration::from_secs(12)).await;
     let pod = the_pod(&world).await;
     assert!(!is_ready(&pod) && phase(&pod) == "Running");

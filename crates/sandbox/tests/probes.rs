@@ -1,4 +1,5 @@
-//! Probes that reach a pod where it really listens: sockets, so the real clock.
+//! What needs sockets and processes, so the real clock: probes that reach a pod where it really listens, commands in
+//! containers, and what containers print.
 
 #![allow(
     clippy::indexing_slicing,
@@ -16,7 +17,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, LogParams};
 use podcert_runtime::{SharedClock, SystemClock};
 use podcert_sandbox::{
     Door, Exit, Images, Launch, Options, PodRunner, Runner, Sandbox, StopSignal,
@@ -175,5 +176,100 @@ async fn pods_are_asked_where_they_listen() {
     }
     status.store(204, Ordering::SeqCst);
     until(&pods, "ready", ready).await;
+    sandbox.shutdown().await.unwrap();
+}
+
+/// A sandbox whose image is a script that becomes the container's command.
+async fn processes() -> (Sandbox, tempfile::TempDir) {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    let script = "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done; shift; exec \"$@\"\n";
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).unwrap();
+    let clock: SharedClock = Arc::new(SystemClock);
+    let mut options = Options::new(clock, Images::new().with("img", &program));
+    options.door = Door::Closed;
+    (Sandbox::start(options).await.unwrap(), folder)
+}
+
+#[tokio::test]
+async fn commands_in_a_container_decide_whether_it_is_ready() {
+    let (sandbox, folder) = processes().await;
+    let flag = folder.path().join("flag");
+    let yaml = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: web}}, spec: {{\
+           terminationGracePeriodSeconds: 0, containers: [\
+           {{name: main, image: img, command: [sleep, '1000'], env: [{{name: FLAG, value: '{}'}}], \
+             readinessProbe: {{periodSeconds: 1, failureThreshold: 1, \
+               exec: {{command: [sh, -c, 'test -e \"$FLAG\"']}}}}}}]}}}}",
+        flag.display(),
+    );
+    sandbox.apply(&yaml).await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(sandbox.admin());
+    let running = |pod: &Pod| {
+        let phase = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
+        phase == Some("Running")
+    };
+    until(&pods, "running", running).await;
+    sleep(Duration::from_millis(1500)).await;
+    assert!(!ready(&pods.get("web").await.unwrap()));
+    std::fs::write(&flag, "").unwrap();
+    until(&pods, "ready", ready).await;
+    std::fs::remove_file(&flag).unwrap();
+    until(&pods, "unready", |pod| !ready(pod)).await;
+    sandbox.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn logs_are_read_by_container_and_run_and_followed_to_the_end() {
+    let (sandbox, folder) = processes().await;
+    let count = folder.path().join("count");
+    let yaml = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: web}}, spec: {{\
+           terminationGracePeriodSeconds: 0, \
+           initContainers: [{{name: first, image: img, command: [echo, prepared]}}], \
+           containers: [\
+             {{name: quiet, image: img, command: [sleep, '1000']}}, \
+             {{name: main, image: img, command: [sh, -c, '{script}']}}]}}}}",
+        script = format!(
+            "echo x >> {0}; echo run $(wc -l < {0}); if [ $(wc -l < {0}) = 2 ]; then sleep 1; echo \
+             later; fi; exit 1",
+            count.display()
+        ),
+    );
+    sandbox.apply(&yaml).await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(sandbox.admin());
+    let restarted = |pod: &Pod| {
+        let statuses = pod
+            .status
+            .iter()
+            .flat_map(|s| s.container_statuses.iter().flatten());
+        statuses
+            .into_iter()
+            .any(|s| s.name == "main" && s.restart_count == 1)
+    };
+    until(&pods, "restarted", restarted).await;
+    let read = |container: &str, previous: bool, follow: bool| {
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            previous,
+            follow,
+            ..LogParams::default()
+        };
+        let pods = pods.clone();
+        async move { pods.logs("web", &params).await.unwrap() }
+    };
+    assert_eq!(read("first", false, false).await, "prepared\n");
+    assert_eq!(read("quiet", false, false).await, "");
+    assert_eq!(read("main", true, false).await, "run 1\n");
+    assert_eq!(
+        read("main", false, true).await,
+        "run 2\nlater\n",
+        "to the container's end"
+    );
     sandbox.shutdown().await.unwrap();
 }

@@ -302,8 +302,8 @@ fn share(value: Option<&IntOrString>, whole: usize, round: Round) -> usize {
 }
 
 const HASH_LABEL: &str = "pod-template-hash";
-/// What a node takes by default. Each pod is a process on somebody's laptop.
-const MAX_PODS: usize = 110;
+/// No manifest fills the memory with pods. How many of them become processes is up to the nodes, which take 110 each.
+const MAX_PODS: usize = 2000;
 const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

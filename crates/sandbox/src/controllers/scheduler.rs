@@ -1,7 +1,7 @@
-//! Gives pods without a node the one with the fewest pods, among those that their `nodeSelector` matches and that are not
-//! cordoned.
+//! Gives pods without a node the one with the fewest pods, among those that their `nodeSelector` matches, that are not
+//! cordoned and not full.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,12 +73,13 @@ struct Scheduler {
 impl Scheduler {
     async fn pass(&mut self) -> kube::Result<()> {
         let pods = self.pods.state();
-        let waiting = |uid: &String| {
-            let mut pods = pods.iter();
-            pods.any(|pod| pod.metadata.uid.as_ref() == Some(uid) && node_of(pod).is_none())
-        };
-        self.bound.retain(|uid, _| waiting(uid));
-        self.told.retain(|uid, _| waiting(uid));
+        let waiting: HashSet<&String> = pods
+            .iter()
+            .filter(|pod| node_of(pod).is_none())
+            .filter_map(|pod| pod.metadata.uid.as_ref())
+            .collect();
+        self.bound.retain(|uid, _| waiting.contains(uid));
+        self.told.retain(|uid, _| waiting.contains(uid));
         let mut loads: BTreeMap<String, usize> = BTreeMap::new();
         for pod in pods.iter().filter(|pod| !is_over(pod)) {
             let assumed = pod
@@ -175,7 +176,7 @@ fn choose(
     nodes: &[Arc<Node>],
     loads: &BTreeMap<String, usize>,
 ) -> Result<String, String> {
-    let (mut unmatched, mut cordoned) = (0, 0);
+    let (mut unmatched, mut cordoned, mut full) = (0, 0, 0);
     let mut best: Option<(usize, String)> = None;
     for node in nodes {
         let spec = node.spec.as_ref();
@@ -186,6 +187,10 @@ fn choose(
         } else {
             let name = node.name_any();
             let load = loads.get(&name).copied().unwrap_or_default();
+            if load >= capacity(node) {
+                full += 1;
+                continue;
+            }
             let candidate = (load, name);
             if best.as_ref().is_none_or(|best| candidate < *best) {
                 best = Some(candidate);
@@ -201,6 +206,9 @@ fn choose(
         if cordoned > 0 {
             reasons.push(format!("{cordoned} node(s) were unschedulable"));
         }
+        if full > 0 {
+            reasons.push(format!("{full} Too many pods"));
+        }
         match reasons.as_slice() {
             [] => "no nodes available to schedule pods".to_owned(),
             reasons => format!(
@@ -210,6 +218,14 @@ fn choose(
             ),
         }
     })
+}
+
+/// How many pods the node says it takes.
+fn capacity(node: &Node) -> usize {
+    let status = node.status.as_ref();
+    let pods = status.and_then(|status| status.allocatable.as_ref()?.get("pods"));
+    pods.and_then(|pods| pods.0.parse().ok())
+        .unwrap_or(PODS_PER_NODE)
 }
 
 /// Whether the pod's `nodeSelector` matches the node.
@@ -226,4 +242,6 @@ fn node_of(pod: &Pod) -> Option<&str> {
     spec.node_name.as_deref().filter(|name| !name.is_empty())
 }
 
+/// What a node takes that does not say.
+const PODS_PER_NODE: usize = 110;
 const RETRY: Duration = Duration::from_secs(1);

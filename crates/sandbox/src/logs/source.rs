@@ -170,7 +170,7 @@ mod tests {
         let tail = read(&logs, |q| q.tail_lines = Some(1)).await.unwrap();
         assert_eq!(tail, "three\n");
         let since = read(&logs, |q| {
-            q.since = Some(Timestamp::from_second(2).unwrap())
+            q.since = Some(Timestamp::from_second(2).unwrap());
         });
         assert_eq!(since.await.unwrap(), "two\nthree\n");
         let dated = read(&logs, |q| (q.timestamps, q.tail_lines) = (true, Some(1))).await;

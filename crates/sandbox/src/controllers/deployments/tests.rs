@@ -45,14 +45,14 @@ fn a_pod_looks_as_in_a_cluster() {
 }
 
 #[test]
-fn no_manifest_floods_the_machine_with_processes() {
+fn no_manifest_floods_the_sandbox_with_pods() {
     let flood = deployment(
         i32::MAX,
         &json!({"rollingUpdate": {"maxSurge": i32::MAX}}),
         "a",
     );
-    assert_eq!(plan(&flood, &[]).create, 110);
-    let pods: Vec<Pod> = (0..110)
+    assert_eq!(plan(&flood, &[]).create, 2000);
+    let pods: Vec<Pod> = (0..2000)
         .map(|n| playing(&flood, &format!("p{n}"), true))
         .collect();
     let owned: Vec<&Pod> = pods.iter().collect();
