@@ -34,7 +34,7 @@ fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 8] = [
     "demo",
     "controller",
     "make-ca-pool-secret",
@@ -42,6 +42,7 @@ const COMMANDS: [&str; 7] = [
     "https-client",
     "inspect",
     "verify",
+    "sandbox",
 ];
 
 #[test]

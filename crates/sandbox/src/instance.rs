@@ -1,7 +1,7 @@
 //! Sandboxes that stay: which ones of this user run, under which name, and how to reach them.
 //!
 //! ```text
-//! $XDG_RUNTIME_DIR/podcert/        0700, or podcert-<uid> in the temporary folder
+//! $XDG_RUNTIME_DIR/podcert/        0700; without that variable podcert-<uid> in the temporary folder
 //!   NAME.lock                      locked while the sandbox of that name lives, however it ends
 //!   NAME.json                      its [`Record`], once it is ready
 //!   NAME.kubeconfig                0600
@@ -125,29 +125,20 @@ impl fmt::Display for InstanceName {
 }
 
 impl Instances {
-    /// Those of this user: in `$XDG_RUNTIME_DIR`, else in the system's temporary folder, else in `/tmp`.
+    /// Those of this user: in `$XDG_RUNTIME_DIR`, or where that is not set or not there, in the system's temporary
+    /// folder. Where it is unsafe there is no second choice: a sandbox that is looked for elsewhere next time is lost.
     ///
     /// # Errors
-    /// None of these can hold a private folder.
+    /// The folder lets others in, or cannot be made.
     pub fn of_this_user() -> Result<Self, InstanceError> {
-        let name = format!("podcert-{}", rustix::process::geteuid().as_raw());
-        let runtime = env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("podcert"));
-        let temporary = [env::temp_dir(), PathBuf::from("/tmp")].map(|dir| dir.join(&name));
-        let mut places = runtime
-            .into_iter()
-            .chain(temporary)
-            .filter(|place| place.is_absolute());
-        let mut refused = None;
-        for place in &mut places {
-            match Self::in_folder(&place) {
-                Ok(instances) => return Ok(instances),
-                Err(error) => refused = refused.or(Some(error)),
+        let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        match runtime.filter(|folder| folder.is_absolute() && folder.is_dir()) {
+            Some(runtime) => Self::in_folder(&runtime.join("podcert")),
+            None => {
+                let user = rustix::process::geteuid().as_raw();
+                Self::in_folder(&env::temp_dir().join(format!("podcert-{user}")))
             }
         }
-        Err(refused.unwrap_or(InstanceError::File {
-            path: PathBuf::from("/tmp"),
-            source: io::ErrorKind::NotFound.into(),
-        }))
     }
 
     /// Those in `folder`, which is made (0700) if it is not there.

@@ -33,7 +33,8 @@ pub(crate) use self::up::speed;
         the loopback interface, and only you can use it.\n\n\
         docs/sandbox.md says what it is and what it is not.",
     after_help = "  podcert sandbox up\n  podcert sandbox run service-dns-unauth-client\n  \
-        eval \"$(podcert sandbox env)\" && kubectl get pods -A\n  podcert sandbox down"
+        eval \"$(podcert sandbox env)\" && kubectl get pods -A\n  podcert sandbox down\n\n\
+        Exit codes: 0 success, 1 failure, 2 wrong usage, 3 it does not run (status)."
 )]
 pub(crate) struct Args {
     /// What to do.
