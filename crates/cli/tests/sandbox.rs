@@ -1,11 +1,6 @@
 //! `podcert sandbox` as its users run it: started, asked, used, killed, ended.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "in a test a panic is the report"
-)]
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -43,7 +43,8 @@ pub(crate) async fn figures(certificates: u32) -> Result<Vec<Figure>> {
     let pool = Pool::generate(&CaOptions::new(CaId::new("1")), clock.now())?;
     let pool_file = sandbox.state_dir().join("pool.json");
     std::fs::write(&pool_file, pool.to_json())?;
-    let user = User::service_account("podcert", "controller");
+    sandbox.apply(RBAC).await?;
+    let user = User::service_account("podcert", "podcert-controller");
     let controller = Controller::start(&sandbox.kubeconfig(&user)?, &pool_file).await?;
     let start_to_version = version_time().await?;
 
@@ -347,6 +348,8 @@ impl Issued {
     }
 }
 
+/// What the controller may do.
+const RBAC: &str = include_str!("../../../../deploy/controller/rbac.yaml");
 const SIGNER: &str = "row-major.net/spiffe";
 const NODE: &str = "elsewhere";
 const NAMESPACES: u32 = 20;

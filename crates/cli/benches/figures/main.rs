@@ -2,13 +2,15 @@
 //!
 //! Each value is a ratio of two things measured side by side in this run, so that a slow or busy
 //! machine moves both. [`pure`] measures the crates that decide and sign, [`controller`] a
-//! separate `podcert controller` process against the sandbox's API, [`program`] the binary itself.
+//! separate `podcert controller` process against the sandbox's API, [`program`] the binary itself,
+//! [`sandbox`] what a pod costs there.
 
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
 mod controller;
 mod program;
 mod pure;
+mod sandbox;
 mod yardstick;
 
 use std::process::ExitCode;
@@ -64,9 +66,15 @@ fn main() -> Result<ExitCode> {
     for figure in runtime.block_on(controller::figures(certificates))? {
         reached &= figure.print();
     }
+    for figure in runtime.block_on(sandbox::figures(PODS))? {
+        reached &= figure.print();
+    }
     Ok(if reached {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
+
+/// Pods of the sandbox's Deployment.
+const PODS: u32 = 1_000;
