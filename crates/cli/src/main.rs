@@ -23,6 +23,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
 
+use crate::commands::sandbox::exec_pod::Entered;
 use crate::commands::{
     controller, demo, demo_server, https_client, inspect, make_ca_pool_secret, sandbox, verify,
 };
@@ -128,7 +129,10 @@ fn enter(cli: Cli) -> Result<ExitCode> {
         return start(&cli.log, cli.log_format, cli.command, &Host::Real);
     };
     // Before any other thread: what the pod gives up, its threads inherit.
-    let (host, argv) = pod.enter()?;
+    let (host, argv) = match pod.enter()? {
+        Entered::Mapped(host, argv) => (host, argv),
+        Entered::Done(code) => return Ok(code),
+    };
     let inner = parse(argv);
     // The manifest wrote these words, so no command that acts with the caller's own rights.
     let plays = matches!(

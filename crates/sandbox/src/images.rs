@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::isolation;
+
 /// Image references and the programs on this machine that stand for them.
 #[derive(Clone, Debug, Default)]
 pub struct Images {
@@ -71,17 +73,21 @@ impl Images {
         }
     }
 
-    /// What sets up namespaces, if any image needs them.
-    pub(crate) fn runner(&self) -> Option<&Path> {
-        self.programs.values().find_map(|program| match program {
-            Program::Isolated { runner, .. } => Some(runner.as_path()),
+    /// Finds out, where an image needs namespaces, whether they can be had, with files below `state`. If not, such
+    /// images are refused from here on.
+    pub(crate) async fn probed(mut self, state: &Path) -> Self {
+        let mut programs = self.programs.values();
+        let runner = programs.find_map(|program| match program {
+            Program::Isolated { runner, .. } => Some(runner.clone()),
             Program::Mapped(_) => None,
-        })
-    }
-
-    /// From here on the images that need namespaces are refused, with this reason.
-    pub(crate) fn refuse_isolated(&mut self, reason: String) {
-        self.refusal = Some(reason);
+        });
+        if let Some(runner) = runner {
+            self.refusal = isolation::probe(&runner, state).await.err();
+        }
+        if let Some(reason) = &self.refusal {
+            tracing::warn!(%reason, "programs that know nothing of the sandbox do not run");
+        }
+        self
     }
 
     fn add(mut self, image: impl Into<String>, program: Program) -> Self {
@@ -143,8 +149,7 @@ mod tests {
             "/bin/podcert",
         );
         assert!(images.program("nginx:1.29").is_ok());
-        assert_eq!(images.runner(), Some(Path::new("/bin/podcert")));
-        images.refuse_isolated("no namespaces".to_owned());
+        images.refusal = Some("no namespaces".to_owned());
         assert!(images.program("podcert").is_ok());
         assert_eq!(
             images.program("nginx:1.29").unwrap_err(),

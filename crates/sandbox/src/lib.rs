@@ -23,6 +23,11 @@ mod fault_plan;
 mod folders;
 mod images;
 pub mod instance;
+#[cfg(target_os = "linux")]
+pub mod isolation;
+#[cfg(not(target_os = "linux"))]
+#[path = "isolation/elsewhere.rs"]
+pub mod isolation;
 mod kubelet;
 mod listener;
 mod logs;

@@ -22,6 +22,8 @@ pub struct PodMap {
     pub pod: PodName,
     /// The pod's address: `status.podIP`.
     pub address: Ipv4Addr,
+    /// Whom a program in namespaces takes itself for.
+    pub run_as: RunAs,
     /// The container's volume mounts. The longest matching `mount_path` wins.
     pub mounts: Vec<Mount>,
     /// The folder in which listening on port P creates the UNIX socket `P.sock`; see [`PodMap::socket`].
@@ -41,6 +43,16 @@ pub struct PodName {
     pub uid: String,
 }
 
+/// The user and group that a container was promised. Outside its namespaces a program keeps those of whoever started the
+/// sandbox, and inside too where none is promised.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RunAs {
+    /// `runAsUser`.
+    pub user: Option<u32>,
+    /// `runAsGroup`.
+    pub group: Option<u32>,
+}
+
 /// One volume mount of the container.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Mount {
@@ -48,6 +60,8 @@ pub struct Mount {
     pub mount_path: PathBuf,
     /// The folder on this machine that holds its files.
     pub host_path: PathBuf,
+    /// Whether the container may only read there. Only namespaces can keep it from writing.
+    pub read_only: bool,
 }
 
 /// What names and addresses lead to: the cluster's DNS and its network.
@@ -185,14 +199,17 @@ mod tests {
                 uid: "u".into(),
             },
             address: Ipv4Addr::new(10, 0, 0, 1),
+            run_as: RunAs::default(),
             mounts: vec![
                 Mount {
                     mount_path: "/run/tls".into(),
                     host_path: "/s/p/1/v/tls".into(),
+                    read_only: true,
                 },
                 Mount {
                     mount_path: "/run/tls/deep/".into(),
                     host_path: "/s/p/1/v/deep".into(),
+                    read_only: true,
                 },
             ],
             listen_dir: "/s/p/1/l".into(),

@@ -1,13 +1,16 @@
 //! Containers as child processes.
 //!
-//! Each is `<program> sandbox exec-pod --map FILE -- <command and args>`, in a process group of its own (so that Ctrl-C
+//! Each is `<program> sandbox exec-pod --map FILE -- <command and args>`, or `<runner> sandbox exec-pod --isolated FILE`
+//! for a program that knows nothing of the sandbox ([`crate::isolation`]), in a process group of its own (so that Ctrl-C
 //! in a terminal reaches the sandbox alone, which then stops its pods in order), with nothing inherited: a clean
 //! environment, `/` as its folder, and a pipe as its input whose closing tells it that the sandbox is gone
 //! ([`crate::exec_pod`] watches it).
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -20,6 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::containers::{Exit, Launch, PodRunner, StopSignal};
+use crate::images::Program;
+use crate::isolation::{self, Play, Run};
 use crate::logs::{LogLine, PodLogs, Stream};
 
 /// Runs containers as child processes of this one.
@@ -28,6 +33,22 @@ pub struct Processes {
     logs: PodLogs,
     clock: SharedClock,
     environment: BTreeMap<String, String>,
+    running: Arc<Mutex<Running>>,
+    starts: AtomicU32,
+}
+
+/// The containers that run, and the socket at which commands for each of them are taken.
+type Running = HashMap<ContainerKey, PathBuf>;
+
+/// A pod's UID and a container's name.
+type ContainerKey = (String, String);
+
+/// A container that runs, or is about to, until this is dropped.
+#[derive(Debug)]
+struct Place {
+    key: ContainerKey,
+    control: PathBuf,
+    running: Arc<Mutex<Running>>,
 }
 
 impl Processes {
@@ -41,7 +62,35 @@ impl Processes {
             logs,
             clock,
             environment,
+            running: Arc::default(),
+            starts: AtomicU32::new(0),
         }
+    }
+
+    /// With the variables that every container has.
+    fn complete(&self, mut launch: Launch) -> Launch {
+        let own = std::mem::take(&mut launch.environment);
+        launch.environment = self.environment.clone();
+        launch.environment.extend(own);
+        launch
+    }
+
+    /// Takes a place among the containers that run.
+    fn place(&self, launch: &Launch) -> Place {
+        // Short, and another one than that of every container that still runs.
+        let number = self.starts.fetch_add(1, Ordering::Relaxed) % 10_000;
+        let place = Place {
+            key: key(launch),
+            control: launch.map.listen_dir.join(format!("x{number}.sock")),
+            running: self.running.clone(),
+        };
+        self.running()
+            .insert(place.key.clone(), place.control.clone());
+        place
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn follow<R>(&self, output: R, stream: Stream, launch: &Launch) -> BoxFuture<'static, ()>
@@ -69,26 +118,20 @@ impl Processes {
 
 impl PodRunner for Processes {
     fn start(&self, launch: Launch, stop: StopSignal) -> Result<BoxFuture<'static, Exit>, String> {
+        let launch = self.complete(launch);
         clear_sockets(&launch.map.listen_dir)
             .map_err(|error| format!("cannot clear old sockets: {error}"))?;
-        let mut child = Command::new(launch.program.path())
-            .args(["sandbox", "exec-pod", "--map"])
-            .arg(&launch.map_file)
-            .arg("--")
-            .args(&launch.argv)
-            .env_clear()
-            .envs(&self.environment)
-            .envs(&launch.environment)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| {
-                format!("cannot start {}: {error}", launch.program.path().display())
-            })?;
+        let place = self.place(&launch);
+        let command = match &launch.program {
+            Program::Mapped(program) => mapped(program, &launch, &launch.argv),
+            Program::Isolated { program, runner } => {
+                isolated(runner, program, &launch, place.control.clone())?
+            }
+        };
+        let mut child = spawn(command, Stdio::piped).map_err(|error| {
+            let program = launch.program.path().display();
+            format!("cannot start {program}: {error}")
+        })?;
 
         let mut output = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
@@ -100,6 +143,7 @@ impl PodRunner for Processes {
         let group = Group::of(&child);
         let sockets = launch.map.listen_dir.clone();
         Ok(async move {
+            let _place = place;
             let exit = supervise(child, stop).await;
             // In a container everything ends with its first process.
             drop(group);
@@ -115,24 +159,17 @@ impl PodRunner for Processes {
     }
 
     fn exec(&self, launch: &Launch, argv: Vec<String>) -> Result<BoxFuture<'static, Exit>, String> {
-        let mut child = Command::new(launch.program.path())
-            .args(["sandbox", "exec-pod", "--map"])
-            .arg(&launch.map_file)
-            .arg("--")
-            .args(argv)
-            .env_clear()
-            .envs(&self.environment)
-            .envs(&launch.environment)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| {
-                format!("cannot start {}: {error}", launch.program.path().display())
-            })?;
+        let program = match &launch.program {
+            Program::Mapped(program) => program,
+            Program::Isolated { .. } => {
+                let control = self.running().get(&key(launch)).cloned();
+                let control = control.ok_or("the container does not run")?;
+                return Ok(exec_isolated(control, argv).boxed());
+            }
+        };
+        let launch = self.complete(launch.clone());
+        let mut child = spawn(mapped(program, &launch, &argv), Stdio::null)
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
         let group = Group::of(&child);
         Ok(async move {
             // Held until the end, as for the container itself.
@@ -143,6 +180,86 @@ impl PodRunner for Processes {
         }
         .boxed())
     }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        // The container's next run may have begun.
+        if running.get(&self.key) == Some(&self.control) {
+            running.remove(&self.key);
+        }
+    }
+}
+
+fn key(launch: &Launch) -> ContainerKey {
+    (launch.map.pod.uid.clone(), launch.container.clone())
+}
+
+/// A program that knows of the sandbox.
+fn mapped(program: &Path, launch: &Launch, argv: &[String]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["sandbox", "exec-pod", "--map"])
+        .arg(&launch.map_file)
+        .arg("--")
+        .args(argv)
+        .env_clear()
+        .envs(&launch.environment);
+    command
+}
+
+/// A program that does not. Its environment is in a file, so that it changes nothing for what sets up the namespaces.
+fn isolated(
+    runner: &Path,
+    program: &Path,
+    launch: &Launch,
+    control: PathBuf,
+) -> Result<Command, String> {
+    let folder = launch.map_file.with_extension("run");
+    let run = Run {
+        map: launch.map.clone(),
+        play: Play::Program {
+            program: program.to_owned(),
+            argv: launch.argv.clone(),
+        },
+        environment: launch.environment.clone(),
+        control,
+        folder,
+    };
+    let file = run.write().map_err(|error| {
+        let folder = run.folder.display();
+        format!("cannot write what to run in {folder}: {error}")
+    })?;
+    let mut command = Command::new(runner);
+    command
+        .args(["sandbox", "exec-pod", "--isolated"])
+        .arg(file)
+        .env_clear();
+    Ok(command)
+}
+
+/// Asks process 1 of a pod for a command.
+async fn exec_isolated(control: PathBuf, argv: Vec<String>) -> Exit {
+    match isolation::exec(&control, argv).await {
+        Ok(code) => Exit::Code(code),
+        Err(error) => {
+            tracing::debug!(%error, control = %control.display(), "a command did not run");
+            Exit::Code(UNKNOWN)
+        }
+    }
+}
+
+/// Starts it with what all have in common.
+fn spawn(mut command: Command, output: fn() -> Stdio) -> std::io::Result<Child> {
+    command
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(output())
+        .stderr(output())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
 }
 
 /// Waits for the end of the process; when asked to stop: SIGTERM, the grace period, SIGKILL.

@@ -208,9 +208,12 @@ impl Sandbox {
         let admin = client(User::admin());
         create_namespaces(&admin).await?;
 
-        let runner = match runner {
-            Runner::Custom(runner) => runner,
-            Runner::Processes => Arc::new(Processes::new(logs.clone(), clock.clone(), environment)),
+        let (runner, images): (Arc<dyn PodRunner>, _) = match runner {
+            Runner::Custom(runner) => (runner, images),
+            Runner::Processes => {
+                let processes = Processes::new(logs.clone(), clock.clone(), environment);
+                (Arc::new(processes), images.probed(state.path()).await)
+            }
         };
         let containers = Containers::new(runner, clock.clone(), logs.clone());
 

@@ -14,7 +14,7 @@ use podcert_pki::{
     LeafSpec, PrivateKey, Serial, TrustBundle, Validity,
 };
 use podcert_runtime::{Clock, SharedClock};
-use podcert_sandbox::pod_map::{Mount, PodMap, PodName, Services};
+use podcert_sandbox::pod_map::{Mount, PodMap, PodName, RunAs, Services};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -115,9 +115,11 @@ impl Pods {
                 uid: pod.into(),
             },
             address: Ipv4Addr::new(10, 0, 0, 1),
+            run_as: RunAs::default(),
             mounts: vec![Mount {
                 mount_path: "/run/tls-config".into(),
                 host_path: volume,
+                read_only: true,
             }],
             listen_dir,
             services_file: self.folder.path().join("services.json"),

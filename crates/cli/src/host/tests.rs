@@ -169,3 +169,16 @@ async fn nothing_else_is_reachable_from_a_pod() {
         "{gone}"
     );
 }
+
+#[tokio::test]
+async fn in_a_pod_short_names_and_addresses_lead_to_services() {
+    let pods = Pods::new();
+    let listener = pods.host("server").listen(":443").await.unwrap();
+    let client = pods.host("client");
+    for (service, host) in [("server.demo", "server"), ("10.96.0.7", "10.96.0.7")] {
+        pods.serve(service, &["server"]);
+        let stream = client.connect(host, 443).await.unwrap();
+        exchange(&listener, stream).await;
+        assert!(client.connect("other", 443).await.is_err());
+    }
+}

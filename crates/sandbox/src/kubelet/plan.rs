@@ -24,7 +24,7 @@ pub(crate) use self::environment::{EnvironmentPlan, Value, is_name};
 pub(crate) use self::probes::{Action, ProbePlan};
 pub(crate) use self::sources::{CertificatePlan, ObjectPlan, Source, TokenPlan};
 pub(crate) use self::volumes::VolumePlan;
-use crate::images::Images;
+use crate::images::{Images, Program};
 
 /// A pod the sandbox can run.
 #[derive(Clone, Debug)]
@@ -256,7 +256,15 @@ fn parse_spec(spec: &PodSpec, images: &Images, v: &mut Verdict) -> PodPlan {
         if plans.iter().any(|plan| plan.name == container.name) {
             v.refuse(format!("container {:?}: the name is taken", container.name));
         }
-        let plan = container::parse(container, stage, restart, links, images, v);
+        let plan = container::parse(
+            container,
+            stage,
+            restart,
+            links,
+            security_context.as_ref(),
+            images,
+            v,
+        );
         for mount in plan.iter().flat_map(|plan| &plan.mounts) {
             if !volumes.contains_key(&mount.volume) && v.refused.is_empty() {
                 v.refuse(format!(
@@ -266,6 +274,16 @@ fn parse_spec(spec: &PodSpec, images: &Images, v: &mut Verdict) -> PodPlan {
             }
         }
         plans.extend(plan);
+    }
+    // What mapped programs make of localhost is the pod's sockets, which they share.
+    let isolated = |plan: &ContainerPlan| matches!(plan.program, Program::Isolated { .. });
+    let together = plans.iter().filter(|plan| plan.role != Role::Init);
+    let alone = (together.count() > 1 && plans.iter().any(isolated)).then_some(());
+    v.note(alone.as_ref(), "spec.containers", NOT_SHARED);
+    // Only the kubelet writes there, in a real pod too.
+    for mount in plans.iter_mut().flat_map(|plan| &mut plan.mounts) {
+        let files = matches!(volumes.get(&mount.volume), Some(VolumePlan::Files { .. }));
+        mount.read_only |= files;
     }
     PodPlan {
         containers: plans,
@@ -284,6 +302,8 @@ enum Stage {
 
 /// Kubernetes' default of `terminationGracePeriodSeconds`.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+const NOT_SHARED: &str = "containers that run in namespaces have a network of their own each: they reach their \
+                          neighbours through a Service, not under localhost";
 const NAMES: &str = "names resolve through the sandbox's list of Services alone";
 const NAMESPACES: &str = "processes run without namespaces of their own";
 const NO_LIMITS: &str = "requests and limits are not enforced";

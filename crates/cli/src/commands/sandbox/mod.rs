@@ -6,7 +6,7 @@
 //! kubelet starts each container.
 
 mod down;
-mod exec_pod;
+pub(crate) mod exec_pod;
 mod images;
 mod kept;
 mod run;

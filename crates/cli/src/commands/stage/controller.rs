@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use podcert_pki::KeyType;
 use podcert_runtime::{Clock, ScaledClock, SharedClock};
-use podcert_sandbox::pod_map::{PodMap, PodName};
+use podcert_sandbox::pod_map::{PodMap, PodName, RunAs};
 use podcert_sandbox::{Sandbox, User, Verb};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -259,6 +259,7 @@ fn write_map(folder: &Path) -> Result<PathBuf> {
             name: CONTROLLER.to_owned(),
         },
         address: Ipv4Addr::UNSPECIFIED,
+        run_as: RunAs::default(),
         mounts: Vec::new(),
         listen_dir: folder.to_owned(),
         services_file: folder.join("services.json"),

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use k8s_openapi::api::core::v1::{Container, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, PodSecurityContext, VolumeMount};
 
 use super::environment::{self, EnvironmentPlan};
 use super::probes::{self, ProbesPlan};
 use super::{NO_LIMITS, RestartPolicy, Stage, Verdict, security};
 use crate::images::{Images, Program};
+use crate::pod_map::RunAs;
 
 /// A container the sandbox can run.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct ContainerPlan {
     pub(crate) words: Vec<String>,
     /// Its variables.
     pub(crate) environment: EnvironmentPlan,
+    /// Whom it was promised to run as.
+    pub(crate) run_as: RunAs,
     /// Where it wants which volume.
     pub(crate) mounts: Vec<MountPlan>,
     /// What happens when it ends.
@@ -50,6 +53,8 @@ pub(crate) struct MountPlan {
     pub(crate) path: PathBuf,
     /// The volume's name; [`super::PodPlan::volumes`] has it.
     pub(crate) volume: String,
+    /// Whether it only reads there.
+    pub(crate) read_only: bool,
 }
 
 pub(super) fn parse(
@@ -57,6 +62,7 @@ pub(super) fn parse(
     stage: Stage,
     pods_restart: RestartPolicy,
     service_links: bool,
+    pods_context: Option<&PodSecurityContext>,
     images: &Images,
     v: &mut Verdict,
 ) -> Option<ContainerPlan> {
@@ -149,10 +155,6 @@ pub(super) fn parse(
         .flatten()
         .map(|mount| parse_mount(mount, &at, v))
         .collect();
-    if command.as_ref().is_none_or(Vec::is_empty) {
-        let limit = "must be set: the sandbox cannot look into images for their entry point";
-        v.refuse(format!("{}: {limit}", at("command")));
-    }
     let image = image.clone().unwrap_or_default();
     let program = match images.program(&image) {
         Ok(program) => program.clone(),
@@ -161,13 +163,31 @@ pub(super) fn parse(
             return None;
         }
     };
-    let words = command.iter().flatten().chain(args.iter().flatten());
+    let own = security_context.as_ref();
+    let run_as = security::run_as(pods_context, own, &program, &at, v);
+    let mut entry_point = None;
+    if command.as_ref().is_none_or(Vec::is_empty) {
+        match &program {
+            Program::Isolated { program, .. } => entry_point = program.to_str().map(str::to_owned),
+            Program::Mapped(_) => {
+                let limit =
+                    "must be set: the sandbox cannot look into images for their entry point";
+                v.refuse(format!("{}: {limit}", at("command")));
+            }
+        }
+    }
+    let command = command.iter().flatten();
+    let words = entry_point
+        .iter()
+        .chain(command)
+        .chain(args.iter().flatten());
     Some(ContainerPlan {
         name: name.clone(),
         program,
         image,
         words: words.cloned().collect(),
         environment,
+        run_as,
         mounts,
         restart,
         role,
@@ -209,7 +229,7 @@ fn parse_mount(mount: &VolumeMount, at: &dyn Fn(&str) -> String, v: &mut Verdict
         mount_path,
         mount_propagation,
         name,
-        read_only: _,
+        read_only,
         recursive_read_only: _,
         sub_path,
         sub_path_expr,
@@ -244,6 +264,7 @@ fn parse_mount(mount: &VolumeMount, at: &dyn Fn(&str) -> String, v: &mut Verdict
     MountPlan {
         path: PathBuf::from(mount_path),
         volume: name.clone(),
+        read_only: *read_only == Some(true),
     }
 }
 

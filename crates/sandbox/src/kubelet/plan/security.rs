@@ -3,15 +3,17 @@
 use k8s_openapi::api::core::v1::{PodSecurityContext, SecurityContext};
 
 use super::{NAMESPACES, Verdict};
+use crate::images::Program;
+use crate::pod_map::RunAs;
 
 pub(super) fn pod(context: &PodSecurityContext, v: &mut Verdict) {
     let PodSecurityContext {
         app_armor_profile,
         fs_group,
         fs_group_change_policy: _,
-        run_as_group,
-        run_as_non_root,
-        run_as_user,
+        run_as_group: _,
+        run_as_non_root: _,
+        run_as_user: _,
         se_linux_change_policy: _,
         se_linux_options,
         seccomp_profile,
@@ -48,7 +50,6 @@ pub(super) fn pod(context: &PodSecurityContext, v: &mut Verdict) {
         &at("seccompProfile"),
         NOT_ENFORCED,
     );
-    user(*run_as_user, *run_as_group, *run_as_non_root, &at, v);
 }
 
 pub(super) fn container(context: &SecurityContext, at: &dyn Fn(&str) -> String, v: &mut Verdict) {
@@ -60,9 +61,9 @@ pub(super) fn container(context: &SecurityContext, at: &dyn Fn(&str) -> String, 
         privileged,
         proc_mount,
         read_only_root_filesystem,
-        run_as_group,
-        run_as_non_root,
-        run_as_user,
+        run_as_group: _,
+        run_as_non_root: _,
+        run_as_user: _,
         se_linux_options,
         seccomp_profile,
         windows_options,
@@ -115,29 +116,51 @@ pub(super) fn container(context: &SecurityContext, at: &dyn Fn(&str) -> String, 
         &at("seccompProfile"),
         NOT_ENFORCED,
     );
-    user(*run_as_user, *run_as_group, *run_as_non_root, &at, v);
 }
 
-/// Processes run as the user who started the sandbox; only that one can be asked for.
-fn user(
-    user: Option<i64>,
-    group: Option<i64>,
-    non_root: Option<bool>,
+/// Whom the container runs as. Outside, processes are the user who started the sandbox; only in namespaces can they be
+/// somebody else to themselves.
+pub(super) fn run_as(
+    pod: Option<&PodSecurityContext>,
+    container: Option<&SecurityContext>,
+    program: &Program,
     at: &dyn Fn(&str) -> String,
     v: &mut Verdict,
-) {
+) -> RunAs {
+    let user = container.and_then(|context| context.run_as_user);
+    let user = user.or_else(|| pod.and_then(|context| context.run_as_user));
+    let group = container.and_then(|context| context.run_as_group);
+    let group = group.or_else(|| pod.and_then(|context| context.run_as_group));
+    let non_root = container.and_then(|context| context.run_as_non_root);
+    let non_root = non_root.or_else(|| pod.and_then(|context| context.run_as_non_root));
+    let at = |field: &str| at(&format!("securityContext.{field}"));
+    let number = |value: Option<i64>, field: &str, v: &mut Verdict| {
+        let number = value.map(u32::try_from).transpose().ok().flatten();
+        let wrong = value.filter(|_| number.is_none());
+        v.refuse_some(wrong.as_ref(), &at(field), "no number that Linux knows");
+        number
+    };
+    let run_as = RunAs {
+        user: number(user, "runAsUser", v),
+        group: number(group, "runAsGroup", v),
+    };
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-    let other = user.filter(|user| *user != i64::from(uid.as_raw()));
-    v.refuse_some(other.as_ref(), &at("runAsUser"), OUR_USER);
-    let other = group.filter(|group| *group != i64::from(gid.as_raw()));
-    v.refuse_some(other.as_ref(), &at("runAsGroup"), OUR_USER);
-    if uid.is_root() {
-        v.refuse_true(
+    if matches!(program, Program::Mapped(_)) {
+        let other = run_as.user.filter(|user| *user != uid.as_raw());
+        v.refuse_some(other.as_ref(), &at("runAsUser"), OUR_USER);
+        let other = run_as.group.filter(|group| *group != gid.as_raw());
+        v.refuse_some(other.as_ref(), &at("runAsGroup"), OUR_USER);
+    }
+    match run_as.user {
+        Some(0) => v.refuse_true(non_root, &at("runAsNonRoot"), "runAsUser is 0"),
+        None if uid.is_root() => v.refuse_true(
             non_root,
             &at("runAsNonRoot"),
             "the sandbox itself runs as root",
-        );
+        ),
+        _ => {}
     }
+    run_as
 }
 
 const NOT_ENFORCED: &str = "not enforced";

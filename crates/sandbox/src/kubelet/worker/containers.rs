@@ -140,6 +140,7 @@ impl PodWorker {
             Ok(Mount {
                 mount_path: mount.path.clone(),
                 host_path,
+                read_only: mount.read_only,
             })
         });
         let mounts = mounts
@@ -148,6 +149,7 @@ impl PodWorker {
         let map = PodMap {
             pod: self.name.clone(),
             address: folder.address(),
+            run_as: plan.run_as,
             mounts,
             listen_dir: folder.listen_dir(),
             services_file: node.folders.services_file().to_path_buf(),
