@@ -271,6 +271,7 @@ impl Sandbox {
         tasks.spawn(request_cleaner::run(
             controller("podcertificaterequestcleaner"),
             clock,
+            timing.request_cleaning,
             stop.clone(),
         ));
         let ca = listener.as_ref().map(Listener::ca).unwrap_or_default();

@@ -228,6 +228,11 @@ async fn commands_in_a_container_decide_whether_it_is_ready() {
 async fn logs_are_read_by_container_and_run_and_followed_to_the_end() {
     let (sandbox, folder) = processes().await;
     let count = folder.path().join("count");
+    let script = format!(
+        "echo x >> {0}; echo run $(wc -l < {0}); if [ $(wc -l < {0}) = 2 ]; then sleep 1; echo \
+         later; fi; exit 1",
+        count.display()
+    );
     let yaml = format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: web}}, spec: {{\
            terminationGracePeriodSeconds: 0, \
@@ -235,11 +240,6 @@ async fn logs_are_read_by_container_and_run_and_followed_to_the_end() {
            containers: [\
              {{name: quiet, image: img, command: [sleep, '1000']}}, \
              {{name: main, image: img, command: [sh, -c, '{script}']}}]}}}}",
-        script = format!(
-            "echo x >> {0}; echo run $(wc -l < {0}); if [ $(wc -l < {0}) = 2 ]; then sleep 1; echo \
-             later; fi; exit 1",
-            count.display()
-        ),
     );
     sandbox.apply(&yaml).await.unwrap();
     let pods: Api<Pod> = Api::default_namespaced(sandbox.admin());

@@ -1,5 +1,5 @@
 //! Deletes PodCertificateRequests that are old, whatever became of them, as kube-controller-manager's cleaner does
-//! (`pkg/controller/certificates/cleaner`, `pcrcleaner.go`): those of 15 minutes, looked for every five; and those of
+//! (`pkg/controller/certificates/cleaner`, `pcrcleaner.go`): those of 15 minutes, looked for every five (as [`crate::KubeletTiming`] says); and those of
 //! pods that are gone, as its garbage collector does.
 
 use std::pin::pin;
@@ -16,18 +16,23 @@ use podcert_runtime::SharedClock;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// Runs until `stop`.
-pub(crate) async fn run(client: Client, clock: SharedClock, stop: CancellationToken) {
+/// Runs until `stop`; `poll` is how often old ones are looked for.
+pub(crate) async fn run(
+    client: Client,
+    clock: SharedClock,
+    poll: Duration,
+    stop: CancellationToken,
+) {
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        ((), ()) = async { tokio::join!(clean(&client, &clock), collect(&client)) } => {}
+        ((), ()) = async { tokio::join!(clean(&client, &clock, poll), collect(&client)) } => {}
     }
 }
 
-/// Deletes what is old, every five minutes.
-async fn clean(client: &Client, clock: &SharedClock) {
-    let mut ticks = interval(POLL);
+/// Deletes what is old.
+async fn clean(client: &Client, clock: &SharedClock, poll: Duration) {
+    let mut ticks = interval(poll);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -89,5 +94,4 @@ async fn delete(
     Ok(())
 }
 
-const POLL: Duration = Duration::from_secs(5 * 60);
 const THRESHOLD: SignedDuration = SignedDuration::from_mins(15);

@@ -1,7 +1,5 @@
 //! What a kubelet says about its node: that it is there, what it is, and that it lives.
 
-use std::time::Duration;
-
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -35,13 +33,13 @@ pub(crate) async fn register(client: &Client, name: &str) -> kube::Result<String
     Ok(made.uid().unwrap_or_default())
 }
 
-/// Reports the node's status every five minutes, and renews its Lease in between.
+/// Reports the node's status, and renews its Lease in between.
 pub(super) async fn run(node: &Node) {
     let mut next_status = Instant::now();
     loop {
         if Instant::now() >= next_status {
             match report(node).await {
-                Ok(()) => next_status = Instant::now() + STATUS,
+                Ok(()) => next_status = Instant::now() + node.timing.node_report,
                 Err(error) => tracing::debug!(%error, "the node's status is written again"),
             }
         }
@@ -167,4 +165,3 @@ const CONDITIONS: [(&str, &str, &str, &str); 4] = [
 /// Where kubelets have their Leases.
 pub(crate) const LEASES: &str = "kube-node-lease";
 const PODS: &str = "110";
-const STATUS: Duration = Duration::from_secs(5 * 60);

@@ -45,7 +45,7 @@ use crate::folders::PodFolders;
 use crate::images::Images;
 use crate::report::Ledger;
 
-/// How fast the kubelet does what it does. The default is the real one's.
+/// How fast the kubelet does what it does, and who cleans up after it. The default is the real ones'.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct KubeletTiming {
     /// A mounted volume is brought up to date every `sync_frequency × (1 + U(0, 0.5))`: `syncFrequency`, one minute.
@@ -61,8 +61,14 @@ pub struct KubeletTiming {
     pub restart_backoff: Duration,
     /// The longest such wait: 5 min.
     pub restart_backoff_max: Duration,
+    /// A container whose environment is incomplete is tried again every `config_retry × (1 + U(0, 0.5))`: 10 s.
+    pub config_retry: Duration,
     /// How often the node's Lease is renewed: 10 s.
     pub lease_renewal: Duration,
+    /// How often the node's status is reported: 5 min.
+    pub node_report: Duration,
+    /// How often kube-controller-manager's cleaner looks for old PodCertificateRequests: 5 min.
+    pub request_cleaning: Duration,
 }
 
 /// The machine: what outlives its kubelet.
@@ -124,7 +130,10 @@ impl Default for KubeletTiming {
             refresh_pass: Duration::from_secs(60),
             restart_backoff: Duration::from_secs(10),
             restart_backoff_max: Duration::from_secs(300),
+            config_retry: Duration::from_secs(10),
             lease_renewal: Duration::from_secs(10),
+            node_report: Duration::from_secs(5 * 60),
+            request_cleaning: Duration::from_secs(5 * 60),
         }
     }
 }
@@ -144,6 +153,9 @@ impl KubeletTiming {
             restart_backoff_max: sooner(self.restart_backoff_max),
             // Everybody's Leases, at once: often enough that nobody takes the node for dead, and no more.
             lease_renewal: self.lease_renewal,
+            config_retry: sooner(self.config_retry),
+            node_report: self.node_report,
+            request_cleaning: sooner(self.request_cleaning),
         }
     }
 }

@@ -96,7 +96,8 @@ impl PodWorker {
         let launch = match launch {
             Ok(launch) => launch,
             Err(message) => {
-                let wait = SYNC_RETRY + node.draw(SYNC_RETRY / 2);
+                let retry = node.timing.config_retry;
+                let wait = retry + node.draw(retry / 2);
                 run.cannot_be_made(message.clone(), wait);
                 let message = format!("Error: {message}");
                 self.emit(Severity::Warning, "Failed", &message).await;
@@ -178,6 +179,3 @@ impl PodWorker {
         }
     }
 }
-
-/// A pod that could not be brought where it should be is looked at again after this long, and up to half as much more.
-const SYNC_RETRY: Duration = Duration::from_secs(10);
