@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use clap::Parser;
 
 use crate::run::{cargo, root};
 
@@ -19,11 +20,29 @@ pub(crate) struct Args {
     words: Vec<String>,
 }
 
+/// The words of `cargo xtask e2e`, as podcert-e2e has them (`RunArgs` in its `run.rs`): read here too,
+/// so that a mistyped one is told before minutes of building.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask e2e", bin_name = "cargo xtask e2e")]
+struct Words {
+    #[arg(long, value_name = "RELEASE", value_parser = ["1.37", "1.36", "1.35"])]
+    kubernetes: Vec<String>,
+    filter: Option<String>,
+    #[arg(long, conflicts_with_all = ["kubernetes", "filter"])]
+    write_docs: bool,
+    #[arg(long, value_parser = ["text", "json"])]
+    output: Option<String>,
+}
+
 /// Runs cases and steps on real servers.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let asks = |word: &String| ["--help", "-h", "--list"].contains(&word.as_str());
     if args.words.iter().any(asks) {
         return become_debug("e2e", args);
+    }
+    let name = "cargo xtask e2e".to_owned();
+    if let Err(error) = Words::try_parse_from(std::iter::once(&name).chain(&args.words)) {
+        error.exit();
     }
     // Both in one call: so the dependencies that they share are those of the usual release build.
     cargo(&[
@@ -65,4 +84,29 @@ fn target() -> Result<PathBuf> {
         .exec()
         .context("cargo metadata")?;
     Ok(metadata.target_directory.into_std_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_before_anything_is_built() {
+        let read = |words: &str| Words::try_parse_from(words.split(' ')).is_ok();
+        for good in [
+            "e2e",
+            "e2e --kubernetes 1.37 --kubernetes=1.36 sign/ --output json",
+            "e2e --write-docs",
+        ] {
+            assert!(read(good), "{good}");
+        }
+        for bad in [
+            "e2e --kubernets 1.37",
+            "e2e --kubernetes 1.3",
+            "e2e --write-docs sign/",
+            "e2e one two",
+        ] {
+            assert!(!read(bad), "{bad}");
+        }
+    }
 }
