@@ -72,6 +72,17 @@ impl Asked {
         asked
     }
 
+    /// To act as the one of this name (and namespace, for a service account).
+    pub(crate) fn impersonation(resource: &str, namespace: &str, name: &str) -> Self {
+        Self {
+            verb: "impersonate".to_owned(),
+            resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// Requests of collections: which verb it really is, and what the field selector narrows.
     fn read_collection(&mut self, query: &str) {
         let parameter = |wanted: &str| {

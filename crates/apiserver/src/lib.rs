@@ -15,7 +15,8 @@
 //!
 //! - `request`: method, path and query to a target; `kinds`: the table of what is served.
 //! - `versions`: the certificates API as v1 and v1beta1, from one storage.
-//! - `authorization`, `rbac`, `node`: who may do what; what kubelets may write.
+//! - `authorization`, `rbac`, `node`: who may do what; what kubelets may write. `impersonation`: acting as
+//!   somebody else (`kubectl --as`).
 //! - `schema`: the types of all kinds, from k8s-openapi: for `openapi`, `protobuf`, unknown fields
 //!   and the patches of `strategic` and `verbs::apply`.
 //! - `representation`, `table`: objects whole, as metadata, or as the rows that kubectl prints.
@@ -56,6 +57,7 @@ mod certs;
 mod discovery;
 mod faults;
 mod field;
+mod impersonation;
 mod kinds;
 mod logs;
 mod node;

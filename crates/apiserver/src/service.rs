@@ -21,6 +21,7 @@ use tower::Service;
 
 use crate::authorization::Asked;
 use crate::discovery;
+use crate::impersonation;
 use crate::protobuf;
 use crate::request::{Part, Query, Route, route};
 use crate::server::ApiServer;
@@ -48,18 +49,28 @@ impl ApiService {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let answered = match read_body(body).await {
-            Ok(body) => {
-                self.answer(&parts.method, &parts.uri, &parts.headers, body)
+        let answered = match (read_body(body).await, self.acting(&parts.headers)) {
+            (Ok(body), Ok(actor)) => {
+                actor
+                    .answer(&parts.method, &parts.uri, &parts.headers, body)
                     .await
             }
-            Err(failure) => Err(failure),
+            (Err(failure), _) | (_, Err(failure)) => Err(failure),
         };
         let mut response = answered.unwrap_or_else(|failure| refusal(&failure));
         if let Some(date) = http_date(self.server.now()) {
             response.headers_mut().insert(DATE, date);
         }
         response
+    }
+
+    /// The service of whom the request speaks for.
+    fn acting(&self, headers: &HeaderMap) -> Result<Self, Failure> {
+        let actor = impersonation::effective(&self.server, &self.user, headers)?;
+        Ok(match actor {
+            Some(user) => Self::new(self.server.clone(), user),
+            None => self.clone(),
+        })
     }
 
     async fn answer(
