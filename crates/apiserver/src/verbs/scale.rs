@@ -44,9 +44,7 @@ impl ApiServer {
                         target.name
                     )));
                 }
-                self.update(user, &workload, query, |old| {
-                    rescaled(target, old, wanted.clone())
-                })?
+                self.update(user, &workload, query, |old| rescaled(target, old, &wanted))?
             }
             Verb::Patch => {
                 let media_type = media_type(headers);
@@ -60,7 +58,7 @@ impl ApiServer {
                 self.update(user, &workload, query, |old| {
                     let mut wanted = scale_of(&old.value);
                     patch.apply(TYPE, &mut wanted)?;
-                    rescaled(target, old, wanted)
+                    rescaled(target, old, &wanted)
                 })?
             }
             _ => self.existing(&workload)?,
@@ -104,9 +102,9 @@ fn scale_of(workload: &Value) -> Value {
 }
 
 /// The workload with the replicas that a scale names, and its version as a condition.
-fn rescaled(target: &Target, old: &Stored, scale: Value) -> Result<Value, Failure> {
+fn rescaled(target: &Target, old: &Stored, scale: &Value) -> Result<Value, Failure> {
     let kind = target.kind;
-    let wanted = match at(&scale, &["spec", "replicas"]) {
+    let wanted = match at(scale, &["spec", "replicas"]) {
         None | Some(Value::Null) => 0,
         Some(given) => given.as_i64().filter(|it| i32::try_from(*it).is_ok()).ok_or_else(|| {
             Failure::bad_request(format!(
@@ -125,7 +123,7 @@ fn rescaled(target: &Target, old: &Stored, scale: Value) -> Result<Value, Failur
         ));
     }
     let (uid, current) = (
-        text(&scale, &["metadata", "uid"]),
+        text(scale, &["metadata", "uid"]),
         text(&old.value, &["metadata", "uid"]),
     );
     if !uid.is_empty() && uid != current {
