@@ -225,6 +225,9 @@ impl Sandbox {
             }
         };
 
+        if listener.is_some() {
+            endpoints::create_api_service(&admin).await?;
+        }
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let ledger = Ledger::default();
         let jitter = seed.map_or_else(Jitter::from_process, Jitter::seeded);

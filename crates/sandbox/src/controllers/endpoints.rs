@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{Pod, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::ListParams;
+use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -65,6 +65,30 @@ pub(crate) async fn run(client: Client, node: Arc<Node>, stop: CancellationToken
         () = stop.cancelled() => {}
         ((), (), ()) = async { tokio::join!(services, pods, work) } => {}
     }
+}
+
+/// Makes the Service that leads pods to the API server, as that does by itself in a real cluster.
+pub(crate) async fn create_api_service(client: &Client) -> kube::Result<()> {
+    let port = ServicePort {
+        name: Some("https".to_owned()),
+        port: 443,
+        ..ServicePort::default()
+    };
+    let service = Service {
+        metadata: ObjectMeta {
+            name: Some(API_SERVER.1.to_owned()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ServiceSpec {
+            cluster_ip: Some(API_ADDRESS.to_owned()),
+            ports: Some(vec![port]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    };
+    let services: Api<Service> = Api::namespaced(client.clone(), API_SERVER.0);
+    services.create(&PostParams::default(), &service).await?;
+    Ok(())
 }
 
 /// The Services and pods as they are now; `None` when the API cannot say.
@@ -295,6 +319,8 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
     u16::try_from(number).ok()
 }
 
+/// The first address of Services is the API server's.
+const API_ADDRESS: &str = "10.96.0.1";
 /// Namespace and name of the Service that every cluster has.
 const API_SERVER: (&str, &str) = ("default", "kubernetes");
 const POLL: Duration = Duration::from_millis(20);

@@ -119,7 +119,12 @@ async fn services(
         let masters: Api<Service> = Api::namespaced(client.clone(), MASTER.0);
         services.extend(masters.get_opt(MASTER.1).await.map_err(failed)?);
     }
-    Ok(services.iter().flat_map(variables).collect())
+    let mut all: BTreeMap<_, _> = services.iter().flat_map(variables).collect();
+    // A name, where a real kubelet gives an address: the API server's certificate holds names alone.
+    if let Some(host) = all.get_mut("KUBERNETES_SERVICE_HOST") {
+        *host = format!("{}.{}.svc", MASTER.1, MASTER.0);
+    }
+    Ok(all)
 }
 
 /// Docker's variables of one Service; none without an address.

@@ -51,6 +51,7 @@ pub(crate) fn main() -> ExitCode {
                 ending,
             ),
             trial("a_pod_is_probed_from_inside", probes),
+            trial("a_pod_reaches_the_api_server", api_server),
             trial("nothing_listens_on_the_machine", machine),
             Trial::test("no_process_outlives_a_sandbox_that_was_killed", || {
                 orphans();
@@ -317,6 +318,28 @@ async fn ending() {
     cluster
         .line("lost", "podcert: cannot run no-such-program: ")
         .await;
+    cluster.shutdown().await;
+}
+
+/// A program finds the API server and its token as every client in a cluster does.
+async fn api_server() {
+    let cluster = Cluster::start_with_door().await;
+    let ask = "cd /var/run/secrets/kubernetes.io/serviceaccount
+        curl --silent --max-time 20 --cacert ca.crt --header \"Authorization: Bearer $(cat token)\" \\
+          https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/api/v1/namespaces/$(cat namespace)/secrets; echo
+        echo \"by address: $(curl --silent --insecure --max-time 20 --output /dev/null --write-out %{http_code} \\
+          https://10.96.0.1/api/v1/namespaces/default/secrets)\"
+        exec sleep 1000";
+    cluster
+        .apply(&pod("client", "client", "sh", &["sh", "-c", ask]))
+        .await;
+    // Known for who it is; that account may not read them.
+    let answer = cluster.line("client", "{").await;
+    assert!(
+        answer.contains("system:serviceaccount:default:default"),
+        "{answer}"
+    );
+    assert_eq!(cluster.line("client", "by address: ").await, "401");
     cluster.shutdown().await;
 }
 

@@ -82,14 +82,28 @@ impl Cluster {
         }
     }
 
+    /// One with a listener.
+    pub(crate) async fn start_with_door() -> Self {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let cluster = Self::open(folder.path(), Door::Loopback).await;
+        Self {
+            _folder: Some(folder),
+            ..cluster
+        }
+    }
+
     pub(crate) async fn start_in(parent: &Path) -> Self {
+        Self::open(parent, Door::Closed).await
+    }
+
+    async fn open(parent: &Path, door: Door) -> Self {
         let us = std::env::current_exe().unwrap();
         let mut images = Images::new().with("podcert", &us);
         for (image, name) in [("python", "python3"), ("sh", "sh"), ("curl", "curl")] {
             images = images.with_isolated(image, tool(name).unwrap(), &us);
         }
         let mut options = Options::new(Arc::new(SystemClock), images);
-        options.door = Door::Closed;
+        options.door = door;
         options.state_parent = Some(parent.to_owned());
         Self {
             sandbox: Sandbox::start(options).await.unwrap(),
