@@ -377,7 +377,7 @@ mod tests {
         let mode = fs::metadata(&kubeconfig).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(instances.find(&name).unwrap().unwrap().pid, 1);
-        assert_eq!(instances.names(), [name.clone()]);
+        assert_eq!(instances.names(), std::slice::from_ref(&name));
         drop(claim);
         assert!(instances.find(&name).unwrap().is_none());
         assert_eq!(fs::read_dir(instances.folder()).unwrap().count(), 0);

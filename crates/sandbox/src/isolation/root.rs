@@ -299,13 +299,7 @@ impl Root {
             if mount.read_only {
                 flags |= MountFlags::RDONLY;
             }
-            // The file system that the sandbox is in may forbid more than this, for good.
-            let table = fs::read_to_string("/proc/self/mountinfo").step(step)?;
-            let last = table
-                .lines()
-                .filter_map(mount_of)
-                .filter(|(at, _)| *at == target);
-            flags |= last.last().map_or(MountFlags::empty(), |(_, flags)| flags);
+            flags |= kept_flags(&target).step(step)?;
             mount_remount(&target, flags, "").step(step)?;
         }
         Ok(())
@@ -328,12 +322,7 @@ impl Root {
             fs::File::create(&target).step(step)?;
             mount_bind(&real, &target).step(step)?;
             let flags = MountFlags::NOSUID | MountFlags::BIND | MountFlags::RDONLY;
-            let table = fs::read_to_string("/proc/self/mountinfo").step(step)?;
-            let last = table
-                .lines()
-                .filter_map(mount_of)
-                .filter(|(at, _)| *at == target);
-            let kept = last.last().map_or(MountFlags::empty(), |(_, flags)| flags);
+            let kept = kept_flags(&target).step(step)?;
             mount_remount(&target, flags | kept, "").step(step)?;
         }
         Ok(())
@@ -410,6 +399,14 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
+}
+
+/// The flags of what is mounted there, which its file system may insist on.
+fn kept_flags(target: &Path) -> io::Result<MountFlags> {
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    let mut mounts = table.lines().rev().filter_map(mount_of);
+    let found = mounts.find(|(at, _)| at == target);
+    Ok(found.map_or(MountFlags::empty(), |(_, flags)| flags))
 }
 
 /// Where a mount is and which of its flags must stay, from a line of `/proc/self/mountinfo`: proc(5).
