@@ -30,6 +30,11 @@ pub(crate) fn all() -> Vec<Step> {
             releases: &[Release::V1_37],
             run: |context| Box::pin(kubectl::step(context)),
         },
+        Step {
+            name: "sandbox",
+            releases: &[Release::V1_37],
+            run: |context| Box::pin(kubectl::sandbox::step(context)),
+        },
         // On the newest alone: the figure is about the program, not about releases.
         Step {
             name: "throughput",

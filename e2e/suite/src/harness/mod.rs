@@ -30,7 +30,7 @@ pub(crate) use self::kubelet::{
 pub(crate) use self::metrics::Metrics;
 pub(crate) use self::pools::{CaKind, CaPool};
 pub(crate) use self::population::{Node, Plan, Pod, Population, Source};
-pub(crate) use self::program::{Program, Setup};
+pub(crate) use self::program::{Program, Setup, beside_us};
 pub(crate) use self::stage::Stage;
 
 /// The real time: what runs here runs on real servers.

@@ -264,7 +264,7 @@ impl std::fmt::Debug for Program {
 }
 
 /// The program that was built together with this one.
-fn beside_us() -> Result<PathBuf> {
+pub(crate) fn beside_us() -> Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("podcert");
     if !Path::new(&program).exists() {
         bail!(

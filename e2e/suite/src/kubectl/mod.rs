@@ -4,9 +4,11 @@
 //! real one. They run in the order of their names, each command by a shell, on the embedded server
 //! and on the cluster of the run; where the two cannot be the same, the prompt says which one a
 //! command is for. `cargo run -p podcert-e2e -- kubectl` runs them on the embedded server alone,
-//! `--record` writes down what came out instead of comparing it.
+//! `--record` writes down what came out instead of comparing it. Those in `e2e/kubectl/sandbox` are for
+//! a running sandbox ([`sandbox`], `--sandbox`).
 
 mod embedded;
+pub(crate) mod sandbox;
 mod transcript;
 
 use std::fmt::Write as _;
@@ -33,6 +35,9 @@ pub(crate) struct Args {
     /// Against the real server that this file leads to
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// On `podcert sandbox up`, with the transcripts of its own; the program stands beside this one
+    #[arg(long, conflicts_with_all = ["kubeconfig", "filter"])]
+    sandbox: bool,
     /// Write what came out into the transcripts
     #[arg(long)]
     record: bool,
@@ -43,8 +48,14 @@ pub(crate) struct Args {
 impl Args {
     /// Runs them and says whether all came out as written.
     pub(crate) async fn run(&self) -> Result<bool> {
-        let scripts = Scripts::read(self.filter.as_deref())?;
         let kubectl = kubectl(&Progress::to_stderr()).await?;
+        if self.sandbox {
+            let sandbox = sandbox::Sandbox::up().await?;
+            let played = sandbox.play(&kubectl).await?;
+            sandbox.down().await?;
+            return self.report(&played);
+        }
+        let scripts = Scripts::read(self.filter.as_deref())?;
         let place = tempfile::tempdir()?;
         let (on, config, _server) = match &self.kubeconfig {
             Some(config) => (On::Real, fs::canonicalize(config)?, None),
@@ -55,6 +66,10 @@ impl Args {
         };
         let shell = Shell::new(&kubectl, &config)?;
         let played = scripts.play(&shell, on).await?;
+        self.report(&played)
+    }
+
+    fn report(&self, played: &Played) -> Result<bool> {
         if self.record {
             played.write()?;
         }
@@ -112,8 +127,11 @@ struct Scripts(Vec<(PathBuf, Vec<Entry>)>);
 
 impl Scripts {
     fn read(filter: Option<&str>) -> Result<Self> {
-        let folder = folder();
-        let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        Self::read_in(&folder(), filter)
+    }
+
+    fn read_in(folder: &Path, filter: Option<&str>) -> Result<Self> {
+        let mut files: Vec<PathBuf> = fs::read_dir(folder)
             .with_context(|| format!("cannot read {}", folder.display()))?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()?;
@@ -191,7 +209,9 @@ fn difference(path: &Path, expected: &Entry, heard: &Entry, server: On) -> Strin
 struct Shell {
     path: std::ffi::OsString,
     config: PathBuf,
+    folder: PathBuf,
     home: tempfile::TempDir,
+    variables: Vec<(&'static str, PathBuf)>,
 }
 
 impl Shell {
@@ -202,16 +222,31 @@ impl Shell {
         Ok(Self {
             path,
             config: config.to_owned(),
+            folder: self::folder(),
             home: tempfile::tempdir()?,
+            variables: Vec::new(),
         })
+    }
+
+    /// Lets commands find the programs of one more folder.
+    fn add_path(&mut self, folder: &Path) -> Result<()> {
+        let folders = std::env::split_paths(&self.path).chain([folder.to_owned()]);
+        self.path = std::env::join_paths(folders.collect::<Vec<_>>())?;
+        Ok(())
+    }
+
+    /// Gives commands one more variable.
+    fn set(&mut self, name: &'static str, value: &Path) {
+        self.variables.push((name, value.to_owned()));
     }
 
     async fn run(&self, command: &str) -> Result<Vec<String>> {
         let output = Command::from(with_parent("sh")?)
             .arg("-c")
             .arg(format!("exec 2>&1\n{command}"))
-            .current_dir(folder())
+            .current_dir(&self.folder)
             .env_clear()
+            .envs(self.variables.iter().cloned())
             .env("PATH", &self.path)
             .env("KUBECONFIG", &self.config)
             .env("HOME", self.home.path())
