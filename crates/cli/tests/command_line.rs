@@ -348,3 +348,53 @@ fn a_killed_demo_leaves_no_process_behind() {
     }
     panic!("left behind: {:?}", processes_of(folder.path()));
 }
+
+/// With `--keep` the demo ends when its sandbox is asked to, and well.
+#[test]
+fn a_kept_demo_is_a_sandbox_until_it_is_told_to_end() {
+    let home = tempfile::tempdir_in("/tmp").unwrap();
+    let podcert = |arguments: &[&str]| {
+        let mut command = podcert(arguments);
+        command.env("XDG_RUNTIME_DIR", home.path());
+        command
+    };
+    let demo = podcert(&["demo", "--keep", "--interval=200ms"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = || {
+        podcert(&["sandbox", "status", "--name=demo", "--output=json"])
+            .output()
+            .unwrap()
+    };
+    let mut told = status();
+    for _ in 0..1200 {
+        if told.status.code() == Some(0) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        told = status();
+    }
+    let told: Value = serde_json::from_str(stdout(&told)).unwrap();
+    assert_eq!(told["podsRunning"], 8, "{told}");
+    let second = podcert(&["demo", "--keep"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(
+        stderr(&second).contains("podcert sandbox down --name demo"),
+        "{}",
+        stderr(&second)
+    );
+    let down = podcert(&["sandbox", "down", "--name=demo"])
+        .output()
+        .unwrap();
+    assert_eq!(down.status.code(), Some(0), "{}", stderr(&down));
+    let demo = demo.wait_with_output().unwrap();
+    assert_eq!(demo.status.code(), Some(0), "{}", stdout(&demo));
+    assert!(
+        stdout(&demo).contains("failures      0"),
+        "{}",
+        stdout(&demo)
+    );
+    assert_eq!(processes_of(home.path()), Vec::<String>::new());
+}
