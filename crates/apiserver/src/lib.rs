@@ -42,7 +42,7 @@
 //!   nothing keeps users from granting more than they have (`bind`, `escalate`); nobody fills in
 //!   aggregated cluster roles; of the default roles there are those for discovery, trust bundles and
 //!   `cluster-admin`; kubelets may create mirror pods that refer to other objects.
-//! - The types of values are checked in the metadata and in PodCertificateRequest. Fields given
+//! - Of quantities and dates in specs only is checked that they are texts or numbers. Fields given
 //!   twice are not noticed. Pod specs may be changed freely.
 //! - Owner references are kept, but nobody collects orphans, and deletion policies other than
 //!   `Background` have no effect. Deleting a namespace deletes its contents in the same request. A

@@ -227,7 +227,7 @@ impl Decoder {
             Shape::Named(name) => self.named(name, wire.bytes()?, depth + 1),
             Shape::Leaf(Scalar::Bool) => Ok((wire.number()? != 0).into()),
             Shape::Leaf(Scalar::Bytes) => Ok(STANDARD.encode(wire.bytes()?).into()),
-            Shape::Leaf(Scalar::Integer) => Ok(wire.number()?.into()),
+            Shape::Leaf(Scalar::Integer(_)) => Ok(wire.number()?.into()),
             Shape::Leaf(Scalar::Text) => Ok(wire.text()?.into()),
             // Lists of lists and maps in maps, which no type has.
             Shape::Leaf(Scalar::Other) | Shape::List(_) | Shape::Map(_) => Ok(Value::Null),

@@ -171,6 +171,18 @@ pub(crate) fn route(
         [plural, name, "scale"] => (*plural, *name, Part::Scale),
         [plural, name, "status"] => (*plural, *name, Part::Status),
         [plural, name, "token"] => (*plural, *name, Part::Token),
+        [
+            "pods",
+            _,
+            part @ ("attach" | "exec" | "portforward" | "proxy"),
+            ..,
+        ] => {
+            return Err(Failure::new(
+                404,
+                "NotFound",
+                format!("the server has no {part} of pods: nobody behind it serves that"),
+            ));
+        }
         _ => return Err(Failure::no_such_resource()),
     };
     let kind = kinds::find(group, version, plural)

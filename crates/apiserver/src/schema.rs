@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod generate;
 mod merging;
+mod typing;
 
 #[cfg(test)]
 mod tests;
@@ -60,9 +61,16 @@ pub(crate) enum Scalar {
     Bool,
     /// Bytes, in JSON as base64.
     Bytes,
-    Integer,
+    Integer(Width),
     Text,
     Other,
+}
+
+/// How large an integer may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Width {
+    Int32,
+    Int64,
 }
 
 /// The types, made when first asked for.
@@ -177,7 +185,12 @@ fn shape(schema: &Value) -> Shape {
         Some("array") => inner("items").map_or(UNKNOWN, Shape::List),
         Some("object") => inner("additionalProperties").map_or(UNKNOWN, Shape::Map),
         Some("boolean") => Shape::Leaf(Scalar::Bool),
-        Some("integer") => Shape::Leaf(Scalar::Integer),
+        Some("integer") => Shape::Leaf(Scalar::Integer(
+            match schema.get("format").and_then(Value::as_str) {
+                Some("int32") => Width::Int32,
+                _ => Width::Int64,
+            },
+        )),
         Some("string") => match schema.get("format").and_then(Value::as_str) {
             Some("byte") => Shape::Leaf(Scalar::Bytes),
             _ => Shape::Leaf(Scalar::Text),

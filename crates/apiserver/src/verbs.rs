@@ -310,7 +310,8 @@ fn check_type(target: &Target, object: &Value) -> Result<(), Misfit> {
     if api_version != expected {
         return Err(Misfit::OtherVersion(api_version.to_owned()));
     }
-    if let Some(why) = strategy::types::misfit(wanted, object) {
+    let misfit = strategy::types::misfit(wanted, object);
+    if let Some(why) = misfit.or_else(|| schemas().misfit(wanted, object)) {
         return Err(unreadable(why));
     }
     for path in ["metadata", "spec", "status"] {

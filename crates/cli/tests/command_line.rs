@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use kube::Api;
 use podcert_authority::Pool;
 use podcert_pki::KeyType;
 use podcert_runtime::SystemClock;
+use podcert_sandbox::pod_map::{PodMap, PodName, RunAs};
 use podcert_sandbox::{Images, Options, Sandbox, User};
 use serde_json::Value;
 
@@ -135,13 +137,19 @@ fn what_cannot_be_done_is_exit_code_1_with_a_sentence() {
 fn a_manifest_cannot_run_commands_with_the_callers_rights() {
     let folder = tempfile::tempdir().unwrap();
     let map = folder.path().join("map.json");
-    let text = serde_json::json!({
-        "pod": {"namespace": "n", "name": "p", "uid": "u"},
-        "mounts": [],
-        "address": "10.0.0.1", "listen_dir": folder.path(),
-        "services_file": folder.path().join("services.json"),
+    let text = serde_json::to_string(&PodMap {
+        pod: PodName {
+            namespace: "n".to_owned(),
+            name: "p".to_owned(),
+            uid: "u".to_owned(),
+        },
+        address: Ipv4Addr::new(10, 0, 0, 1),
+        run_as: RunAs::default(),
+        mounts: Vec::new(),
+        listen_dir: folder.path().to_owned(),
+        services_file: folder.path().join("services.json"),
     });
-    std::fs::write(&map, text.to_string()).unwrap();
+    std::fs::write(&map, text.unwrap()).unwrap();
     let mut child = podcert(&["sandbox", "exec-pod", "--map", map.to_str().unwrap(), "--"])
         .args([
             "/meshtool",

@@ -43,12 +43,16 @@ pub struct Record {
     pub kubeconfig: PathBuf,
     /// Its folder.
     pub state_dir: PathBuf,
-    /// What its process says.
-    pub log: PathBuf,
+    /// What its process says; nowhere if it has the terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
     /// When it was ready, by the system's clock.
     pub started: Timestamp,
     /// How many of its seconds are one of the system's.
     pub speed: u32,
+    /// Its clock in the words of `PODCERT_CLOCK`, if that is not the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<String>,
     /// Its nodes' names.
     pub nodes: Vec<String>,
 }
@@ -196,7 +200,38 @@ impl Instances {
         };
         let _ = fs::remove_file(&files.record);
         let _ = fs::remove_file(&files.kubeconfig);
+        self.sweep();
         Ok(Claim { files, _lock: lock })
+    }
+
+    /// Removes what killed sandboxes of other names left. Who holds the lock here is alive, or a sweeper as we are.
+    fn sweep(&self) {
+        for name in self.locks() {
+            let files = self.files(&name);
+            let Ok(lock) = open_lock(&files.lock, false) else {
+                continue;
+            };
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+                && is_at(&lock, &files.lock)
+            {
+                drop(Claim { files, _lock: lock });
+            }
+        }
+    }
+
+    /// The names of which there is a lock, held or not.
+    fn locks(&self) -> Vec<InstanceName> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| {
+                entry
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".lock")?
+                    .parse()
+                    .ok()
+            })
+            .collect()
     }
 
     /// The sandbox of that name if it runs and is ready.
@@ -234,18 +269,8 @@ impl Instances {
     /// The names that are taken, in order.
     #[must_use]
     pub fn names(&self) -> Vec<InstanceName> {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let mut names: Vec<InstanceName> = entries
-            .filter_map(|entry| {
-                entry
-                    .file_name()
-                    .to_str()?
-                    .strip_suffix(".lock")?
-                    .parse()
-                    .ok()
-            })
-            .filter(|name| self.is_alive(name))
-            .collect();
+        let mut names = self.locks();
+        names.retain(|name| self.is_alive(name));
         names.sort();
         names
     }
@@ -353,9 +378,10 @@ mod tests {
             address: "127.0.0.1:1".parse().unwrap(),
             kubeconfig: "/k".into(),
             state_dir: "/s".into(),
-            log: "/l".into(),
+            log: None,
             started: Timestamp::UNIX_EPOCH,
             speed: 1,
+            clock: None,
             nodes: vec!["sandbox".into()],
         }
     }
@@ -394,8 +420,17 @@ mod tests {
         fs::write(&files.kubeconfig, "old").unwrap();
         assert!(instances.find(&name).unwrap().is_none());
         assert_eq!(instances.names(), []);
-        let _claim = instances.claim(&name).unwrap();
+        let claim = instances.claim(&name).unwrap();
         assert!(!files.record.exists() && !files.kubeconfig.exists());
+        drop(claim);
+        // Another one takes it away, too, and leaves the living alone.
+        fs::write(&files.lock, "").unwrap();
+        fs::write(&files.kubeconfig, "old").unwrap();
+        let living = instances.claim(&"living".parse().unwrap()).unwrap();
+        assert!(!files.lock.exists() && !files.kubeconfig.exists());
+        let _other = instances.claim(&"other".parse().unwrap()).unwrap();
+        assert!(instances.is_alive(&"living".parse().unwrap()));
+        drop(living);
     }
 
     #[test]

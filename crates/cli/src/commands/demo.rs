@@ -56,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "500ms", value_name = "DURATION")]
     interval: jiff::SignedDuration,
 
-    /// Let the clock run so many times faster: from 500 on, certificates are renewed while you watch
+    /// Let the clock run so many times faster, so that certificates age while you watch
     #[arg(long, default_value = "1", value_name = "FACTOR", value_parser = crate::commands::sandbox::speed)]
     speed: NonZeroU32,
 
@@ -116,9 +116,7 @@ pub(crate) async fn run(
         scaled: scaled.as_ref(),
         story: &story,
     };
-    let shown = show
-        .run(live, args.output, kept.as_ref(), args.speed, &shutdown)
-        .await;
+    let shown = show.run(live, args.output, kept.as_ref(), &shutdown).await;
     // Whatever happened above, everything that was started ends here.
     let ended = sandbox
         .shutdown()
@@ -160,7 +158,6 @@ impl Show<'_> {
         live: bool,
         format: Format,
         kept: Option<&Kept>,
-        speed: NonZeroU32,
         shutdown: &CancellationToken,
     ) -> Result<Option<bool>> {
         let played = if live {
@@ -173,7 +170,7 @@ impl Show<'_> {
         };
         summary.print(self.story, format)?;
         if let Some(kept) = kept {
-            kept.stay(self.sandbox, speed, shutdown).await?;
+            kept.stay(self.sandbox, self.scaled, shutdown).await?;
         }
         controller.stop().await?;
         Ok(Some(summary.is_success()))

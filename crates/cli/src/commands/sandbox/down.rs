@@ -51,9 +51,9 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
     while instances.is_alive(name) {
         if begin.elapsed() > PATIENCE {
             bail!(
-                "process {} of sandbox {name} does not end; its log: {}",
+                "process {} of sandbox {name} does not end{}",
                 record.pid,
-                record.log.display()
+                super::log_hint(&record)
             );
         }
         if begin.elapsed() > QUIET && !told {

@@ -1,9 +1,9 @@
 //! A sandbox that `podcert demo --keep` leaves running, known like any other.
 
-use std::num::NonZeroU32;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use podcert_runtime::ScaledClock;
 use podcert_sandbox::Sandbox;
 use podcert_sandbox::instance::{Claim, InstanceName, Instances};
 use tokio_util::sync::CancellationToken;
@@ -49,11 +49,10 @@ impl Kept {
     pub(crate) async fn stay(
         &self,
         sandbox: &Sandbox,
-        speed: NonZeroU32,
+        scaled: Option<&ScaledClock>,
         shutdown: &CancellationToken,
     ) -> Result<()> {
-        let log = self.instances.log(&self.name);
-        let record = serve::publish(sandbox, &self.claim, log, speed)?;
+        let record = serve::publish(sandbox, &self.claim, None, scaled)?;
         output::text(&format!(
             "\nthe sandbox stays until Ctrl-C, or: podcert sandbox down{}\n\n  {}\n  kubectl get pods -A",
             name_flag(&self.name),

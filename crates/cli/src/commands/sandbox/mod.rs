@@ -17,7 +17,7 @@ mod up;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use podcert_runtime::SharedClock;
+use podcert_runtime::{ScaledClock, SharedClock};
 use podcert_sandbox::instance::{InstanceName, Instances, Record};
 use tokio_util::sync::CancellationToken;
 
@@ -109,11 +109,20 @@ fn running(name: &InstanceName) -> Result<Record> {
     }
 }
 
-/// What a shell is to evaluate to use the sandbox. Its paths have no characters that shells care for,
-/// except perhaps in what the user's own folder is called, so they are quoted.
+/// What a shell is to evaluate to use the sandbox, with podcert's own commands by its clock.
 fn env_line(record: &Record) -> String {
-    let path = record.kubeconfig.display().to_string();
-    format!("export KUBECONFIG='{}'", path.replace('\'', r"'\''"))
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let kubeconfig = quoted(&record.kubeconfig.display().to_string());
+    let clock = record.clock.as_deref().map_or_else(String::new, |clock| {
+        format!(" {}={}", ScaledClock::VARIABLE, quoted(clock))
+    });
+    format!("export KUBECONFIG={kubeconfig}{clock}")
+}
+
+/// Where to read on, as the end of a sentence.
+fn log_hint(record: &Record) -> String {
+    let log = record.log.as_ref();
+    log.map_or_else(String::new, |log| format!("; its log: {}", log.display()))
 }
 
 /// How to name the sandbox on another command line.

@@ -1,6 +1,5 @@
 //! The sandbox's process: `podcert sandbox up --foreground`, also what `up` starts in the background.
 
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +27,7 @@ pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitC
         // Fails only for the leader of a process group, which has no terminal to lose.
         let _ = rustix::process::setsid();
     }
+    let images = images(&args)?;
     let instances = Instances::of_this_user()?;
     let claim = instances.claim(&args.name.name)?;
     let faults = match &args.faults {
@@ -39,12 +39,17 @@ pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitC
         }
     };
 
+    if args.announce {
+        // Every path of the command line has been read: no folder of the user's is to be held.
+        std::env::set_current_dir("/").context("cannot enter /")?;
+    }
+
     let scaled = (args.speed.get() > 1)
         .then(|| ScaledClock::new(SystemClock.now(), args.speed.get()))
         .flatten();
     let mut options = match scaled {
-        None => Options::new(Arc::new(SystemClock), images(&args)?),
-        Some(clock) => Options::scaled(clock, images(&args)?),
+        None => Options::new(Arc::new(SystemClock), images),
+        Some(clock) => Options::scaled(clock, images),
     };
     options.state_parent = Some(instances.folder().to_owned());
     if args.nodes > 1 {
@@ -87,7 +92,7 @@ async fn live(
         }
     };
     let log = instances.log(&args.name.name);
-    let record = publish(sandbox, claim, log, args.speed)?;
+    let record = publish(sandbox, claim, Some(log), scaled)?;
     if args.announce {
         output::text(&serde_json::to_string(&record)?)?;
     } else {
@@ -117,8 +122,8 @@ async fn live(
 pub(super) fn publish(
     sandbox: &Sandbox,
     claim: &Claim,
-    log: PathBuf,
-    speed: NonZeroU32,
+    log: Option<PathBuf>,
+    scaled: Option<&ScaledClock>,
 ) -> Result<Record> {
     let kubeconfig = sandbox.kubeconfig(&User::admin())?;
     let credentials = Zeroizing::new(
@@ -132,7 +137,8 @@ pub(super) fn publish(
         state_dir: sandbox.state_dir().to_owned(),
         log,
         started: SystemClock.now(),
-        speed: speed.get(),
+        speed: scaled.map_or(1, ScaledClock::factor),
+        clock: scaled.map(ToString::to_string),
         nodes: sandbox.nodes().map(str::to_owned).collect(),
     };
     claim.publish(&record)?;

@@ -77,9 +77,9 @@ pub(super) async fn run(args: &Args, clock: SharedClock) -> Result<ExitCode> {
         None => None,
         Some(record) => Some(count(record, clock).await.with_context(|| {
             format!(
-                "sandbox {name} lives (process {}) but does not answer; its log: {}",
+                "sandbox {name} lives (process {}) but does not answer{}",
                 record.pid,
-                record.log.display()
+                super::log_hint(record)
             )
         })?),
     };
@@ -167,7 +167,9 @@ impl Status {
                     format!("{} times as fast as the machine's", record.speed),
                 );
             }
-            row("log", record.log.display().to_string());
+            if let Some(log) = &record.log {
+                row("log", log.display().to_string());
+            }
         }
         if let Some(counts) = &self.counts {
             row(

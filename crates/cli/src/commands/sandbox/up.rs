@@ -116,7 +116,6 @@ fn start(log: &Path) -> Result<Record> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(told.try_clone().with_context(cannot)?)
-        .current_dir("/")
         // A Ctrl-C here is not for the sandbox. It leaves the terminal's session by itself.
         .process_group(0)
         .spawn()
@@ -155,7 +154,7 @@ pub(super) fn print(args: &Args, record: &Record) -> Result<()> {
     }
     let name = &args.name.name;
     let flag = name_flag(name);
-    let (address, log) = (record.address, record.log.display());
+    let address = record.address;
     let mut text = format!("sandbox {name} is up: Kubernetes API on https://{address}");
     if record.nodes.len() > 1 {
         text.push_str(&format!(", {} nodes", record.nodes.len()));
@@ -166,8 +165,11 @@ pub(super) fn print(args: &Args, record: &Record) -> Result<()> {
     let env = env_line(record);
     text.push_str(&format!(
         "\n\n  {env}\n  kubectl get pods -A\n  podcert sandbox run service-dns-unauth-client{flag}\n  \
-         podcert sandbox down{flag}\n\nlog: {log}"
+         podcert sandbox down{flag}"
     ));
+    if let Some(log) = &record.log {
+        text.push_str(&format!("\n\nlog: {}", log.display()));
+    }
     output::text(&text)
 }
 

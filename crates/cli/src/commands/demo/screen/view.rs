@@ -3,6 +3,7 @@
 //! Colours are the terminal's own sixteen and never the only sign of anything, so that light, dark and
 //! colourless terminals all read well. Texts that pods wrote come in through [`printable`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -266,17 +267,25 @@ fn bundle_lines(view: &View, width: u16) -> Vec<Line<'_>> {
 
 fn event_lines(view: &View, room: usize, width: u16) -> Vec<Line<'_>> {
     let skipped = view.events.len().saturating_sub(room);
-    let namespaces: std::collections::BTreeSet<_> =
-        view.pods.keys().map(|(namespace, _)| namespace).collect();
+    let namespaces: BTreeSet<&str> = view
+        .pods
+        .keys()
+        .map(|(namespace, _)| namespace.as_str())
+        .collect();
     let what = |text: &str| {
         let text = printable(text);
         if width >= WIDE {
             return text;
         }
-        // The pods' names are enough where there is little room.
-        namespaces.iter().fold(text, |text, namespace| {
-            text.replace(&format!("{namespace}/"), "")
-        })
+        // The pods' names are enough where there is little room. A namespace within a word, such as in
+        // a SPIFFE ID, stays: without it the ID would be another's.
+        let words = text.split(' ').map(|word| {
+            let bare = word
+                .split_once('/')
+                .filter(|(namespace, _)| namespaces.contains(*namespace));
+            bare.map_or(word, |(_, name)| name)
+        });
+        words.collect::<Vec<_>>().join(" ")
     };
     let line = |event: &'_ crate::commands::demo::board::Event| {
         let who = Span::from(format!("{:<11} ", event.who));

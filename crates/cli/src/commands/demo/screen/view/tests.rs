@@ -58,7 +58,7 @@ fn view() -> View {
         view.events.push_back(Event {
             at: Duration::from_secs(u64::from(number)),
             who: "issued".to_owned(),
-            what: format!("number {number} \u{1b}[2J"),
+            what: format!("shop/web: number {number} of spiffe://td/ns/shop/sa/x \u{1b}[2J"),
         });
     }
     view
@@ -96,7 +96,7 @@ fn a_small_terminal_shows_everything_that_matters() {
         "──▶ server.shop.svc",
         "12  3 FAILED",
         "live   1 anchor   CN=root",
-        "99.0s  issued      number 99",
+        "99.0s  issued      web: number 99 of spiffe://td/ns/shop/sa/x",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in\n{text}");
     }
