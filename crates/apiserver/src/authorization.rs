@@ -4,16 +4,16 @@
 //! everything else: whoever may not list things learns `403` even where there are no things.
 //! [`Asked`] is that reading; [`NodeAndRbac`] decides as `--authorization-mode=Node,RBAC` does.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::node;
 use crate::rbac;
-use crate::request::flag;
+use crate::request::{Target, decoded, flag, segments};
 use crate::status::Failure;
 use crate::store::Store;
 use crate::user::{Attributes, Authorizer, Permission, User, everything};
@@ -35,9 +35,9 @@ pub(crate) struct Asked {
 impl Asked {
     /// Reads method, path and query.
     pub(crate) fn read(method: &Method, path: &str, query: &str) -> Self {
-        let path = percent_decode_str(path).decode_utf8_lossy();
-        let trimmed = path.trim_matches('/');
-        let segments: Vec<&str> = trimmed.split('/').collect();
+        // A path that cannot be read leads nowhere: under this name nothing is granted.
+        let path = decoded(path).unwrap_or(Cow::Borrowed(path));
+        let segments = segments(&path).unwrap_or_default();
         let (group, parts) = match segments.as_slice() {
             ["api", _, parts @ ..] if !parts.is_empty() => ("", parts),
             ["apis", group, _, parts @ ..] if !parts.is_empty() => (*group, parts),
@@ -70,6 +70,18 @@ impl Asked {
             asked.read_collection(query);
         }
         asked
+    }
+
+    /// To make the object that a request for another verb names.
+    pub(crate) fn creation(target: &Target) -> Self {
+        Self {
+            verb: "create".to_owned(),
+            group: target.kind.group.to_owned(),
+            resource: target.kind.plural.to_owned(),
+            namespace: target.namespace.clone(),
+            name: target.name.clone(),
+            ..Self::default()
+        }
     }
 
     /// To act as the one of this name (and namespace, for a service account).
@@ -340,5 +352,71 @@ mod tests {
         let found = equalities("a=b,c==d,e!=f,g");
         let expected = [("a", "b"), ("c", "d")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(found, expected);
+    }
+}
+
+#[cfg(test)]
+mod path_tests {
+    use http::Method;
+    use proptest::prelude::*;
+
+    use super::Asked;
+    use crate::request::{Query, Route, route};
+    use crate::versions::Versions;
+
+    /// Whatever a path looks like, what is authorized is what is served.
+    fn agree(method: &Method, path: &str) -> Result<(), TestCaseError> {
+        let query = Query::parse("").unwrap();
+        let Ok(Route::Resource(target)) = route(method, path, &query, Versions::default()) else {
+            return Ok(());
+        };
+        let asked = Asked::read(method, path, "");
+        let resource = match asked.subresource.as_str() {
+            "" => asked.resource.clone(),
+            part => format!("{}/{part}", asked.resource),
+        };
+        prop_assert_eq!(resource, target.resource());
+        prop_assert_eq!(&asked.verb, target.verb.as_str());
+        prop_assert_eq!(&asked.group, target.kind.group);
+        prop_assert_eq!(&asked.name, &target.name);
+        if target.kind.is_namespaced() {
+            prop_assert_eq!(&asked.namespace, &target.namespace);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn empty_segments_lead_nowhere() {
+        let query = Query::parse("").unwrap();
+        for path in [
+            "/api/v1/namespaces/a/pods/p//log",
+            "/api/v1/namespaces/default//secrets",
+            "/api/v1//namespaces/default/secrets",
+            "/api/v1/namespaces/a/serviceaccounts/boss//token",
+            "/api/v1/namespaces/a/pods/p%2F%2Flog",
+        ] {
+            assert!(
+                route(&Method::GET, path, &query, Versions::default()).is_err(),
+                "{path}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_authorized_is_what_is_served(
+            method in prop::sample::select(vec![Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE]),
+            segments in prop::collection::vec(
+                prop::sample::select(vec![
+                    "", "api", "apis", "v1", "apps", "namespaces", "default", "a", "pods", "secrets", "p", "log",
+                    "token", "status", "scale", "deployments", "serviceaccounts", "nodes", "%2F", "%2Flog", "finalize",
+                ]),
+                0..9,
+            ),
+        ) {
+            agree(&method, &format!("/{}", segments.join("/")))?;
+            agree(&method, &format!("/api/v1/{}", segments.join("/")))?;
+            agree(&method, &format!("/apis/apps/v1/{}", segments.join("/")))?;
+        }
     }
 }

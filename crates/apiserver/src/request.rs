@@ -121,6 +121,25 @@ pub(crate) enum Route {
     Review(&'static Review),
 }
 
+/// The path as its owner wrote it: decoded as a whole, so that an encoded slash is one, as upstream.
+pub(crate) fn decoded(path: &str) -> Result<Cow<'_, str>, Failure> {
+    percent_decode_str(path)
+        .decode_utf8()
+        .map_err(|_| Failure::bad_request("the path is not UTF-8"))
+}
+
+/// What stands between the slashes of a decoded path; nothing if two follow each other inside it. Who
+/// authorizes a request and who serves it read the path by this, or they would read two.
+pub(crate) fn segments(path: &str) -> Option<Vec<&str>> {
+    match path.trim_matches('/') {
+        "" => Some(Vec::new()),
+        path => path
+            .split('/')
+            .map(|segment| Some(segment).filter(|segment| !segment.is_empty()))
+            .collect(),
+    }
+}
+
 /// Takes a method and path apart.
 pub(crate) fn route(
     method: &Method,
@@ -128,13 +147,8 @@ pub(crate) fn route(
     query: &Query,
     versions: Versions,
 ) -> Result<Route, Failure> {
-    let segments: Vec<Cow<'_, str>> = path
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .map(|segment| percent_decode_str(segment).decode_utf8())
-        .collect::<Result<_, _>>()
-        .map_err(|_| Failure::bad_request("the path is not UTF-8"))?;
-    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    let path = decoded(path)?;
+    let segments = segments(&path).ok_or_else(Failure::no_such_page)?;
     let (group, version, rest) = match segments.as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
         ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),

@@ -75,8 +75,16 @@ pub struct Claim {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstanceError {
+    /// No kubeconfig below it could be named in `KUBECONFIG`.
+    #[error(
+        "{folder} has a ':' in its path, at which KUBECONFIG is split; set XDG_RUNTIME_DIR to another folder of yours"
+    )]
+    Colon {
+        /// The folder of sandboxes.
+        folder: PathBuf,
+    },
     /// The folder of sandboxes is not safe or cannot be made.
-    #[error(transparent)]
+    #[error("there is no safe folder for sandboxes; XDG_RUNTIME_DIR may name one of yours")]
     Folder(#[from] StateDirError),
     /// The name is taken.
     #[error("sandbox {name} is running or starting already")]
@@ -137,10 +145,10 @@ impl Instances {
     pub fn of_this_user() -> Result<Self, InstanceError> {
         let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         match runtime.filter(|folder| folder.is_absolute() && folder.is_dir()) {
-            Some(runtime) => Self::in_folder(&runtime.join("podcert")),
+            Some(runtime) => Self::in_folder(&runtime.join(FOLDER)),
             None => {
                 let user = rustix::process::geteuid().as_raw();
-                Self::in_folder(&env::temp_dir().join(format!("podcert-{user}")))
+                Self::in_folder(&env::temp_dir().join(format!("{FOLDER}-{user}")))
             }
         }
     }
@@ -148,8 +156,13 @@ impl Instances {
     /// Those in `folder`, which is made (0700) if it is not there.
     ///
     /// # Errors
-    /// The folder, or the one it is in, lets others in.
+    /// The folder, or the one it is in, lets others in; or its path has a colon, which parts the files of `KUBECONFIG`.
     pub fn in_folder(folder: &Path) -> Result<Self, InstanceError> {
+        if folder.as_os_str().as_encoded_bytes().contains(&b':') {
+            return Err(InstanceError::Colon {
+                folder: folder.to_path_buf(),
+            });
+        }
         let failed = |source| StateDirError::Create {
             parent: folder.to_path_buf(),
             source,
@@ -292,6 +305,12 @@ impl Instances {
     }
 }
 
+/// Whether a folder has the name of one in which sandboxes are known, so that what lies in it is secret.
+pub(crate) fn is_folder_of_instances(folder: &Path) -> bool {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name == FOLDER || name.starts_with("podcert-"))
+}
+
 impl Claim {
     /// Puts the kubeconfig where it is found under the sandbox's name, 0600; answers where.
     ///
@@ -357,6 +376,8 @@ fn is_at(file: &fs::File, path: &Path) -> bool {
     }
 }
 
+/// In `$XDG_RUNTIME_DIR`; elsewhere the user's number follows.
+const FOLDER: &str = "podcert";
 const TRIES: u32 = 5;
 const MOMENT: Duration = Duration::from_millis(5);
 

@@ -101,7 +101,13 @@ impl Processes {
         let (pod, container) = (launch.map.pod.clone(), launch.container.clone());
         async move {
             let mut reader = BufReader::new(output);
+            let mut lines = 0_u32;
             while let Some(text) = next_line(&mut reader).await {
+                lines = lines.wrapping_add(1);
+                if lines.is_multiple_of(BREATH_LINES) {
+                    // A pod that floods its log waits; the API server on the same thread must not.
+                    tokio::time::sleep(BREATH).await;
+                }
                 logs.push(LogLine {
                     namespace: pod.namespace.clone(),
                     pod: pod.name.clone(),
@@ -378,6 +384,9 @@ fn clear_sockets(folder: &Path) -> std::io::Result<()> {
 
 /// After the end of a process its last lines are waited for this long.
 const DRAIN: Duration = Duration::from_secs(1);
+/// After so many lines of a container the others have their turn.
+const BREATH_LINES: u32 = 256;
+const BREATH: Duration = Duration::from_millis(2);
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 const LINE: usize = 16 * 1024;
 /// What container runtimes report when they do not know.

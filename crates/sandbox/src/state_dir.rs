@@ -7,7 +7,7 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -99,7 +99,7 @@ impl StateDir {
         // mkdtemp semantics: the folder is created by us alone, with mode 0700, or not at all.
         let dir = tempfile::Builder::new()
             .prefix(PREFIX)
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .permissions(PermissionsExt::from_mode(0o700))
             .tempdir_in(parent)
             .map_err(failed)?;
         check_private(dir.path()).map_err(failed)??;
@@ -113,7 +113,8 @@ impl StateDir {
 
     /// Removes the folder now and says whether that worked.
     pub(crate) fn remove(self) -> io::Result<()> {
-        self.dir.close()
+        // Kept open, and with it the lock, until all is gone: what is left is found by the next one.
+        remove_tree(self.dir.path())
     }
 }
 
@@ -186,8 +187,47 @@ fn remove_abandoned(folder: &Path) -> io::Result<bool> {
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(false);
     }
-    fs::remove_dir_all(folder)?;
+    remove_tree(folder)?;
     Ok(true)
+}
+
+/// Removes a sandbox's folder: its keys first and its lock last, so that what cannot be removed is the least of it and is
+/// tried again by the next sandbox. Folders that a pod has closed to their owner are opened.
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    let below = |name: &str| folder.join(name);
+    for keys in SECRETS {
+        remove_closed(&below(keys))?;
+    }
+    let mut failed = None;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name() != LOCK
+            && let Err(error) = remove_closed(&entry.path())
+        {
+            failed = Some(error);
+        }
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => fs::remove_dir_all(folder),
+    }
+}
+
+/// Removes a file, or a folder with everything in it, whatever the modes of the folders; nothing there is no failure.
+fn remove_closed(path: &Path) -> io::Result<()> {
+    let kind = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        meta => meta?.file_type(),
+    };
+    if !kind.is_dir() {
+        return fs::remove_file(path);
+    }
+    // Nobody is left who could put a symlink in its place: every process of the sandbox has ended.
+    fs::set_permissions(path, PermissionsExt::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        remove_closed(&entry?.path())?;
+    }
+    fs::remove_dir(path)
 }
 
 /// Whether `path` is a folder (no symlink) of ours that nobody else can enter.
@@ -239,6 +279,8 @@ fn default_parents() -> Vec<PathBuf> {
 }
 
 const LOCK: &str = "lock";
+/// The folders in which keys lie.
+const SECRETS: [&str; 2] = ["credentials", "controller"];
 const PREFIX: &str = "pc-";
 
 /// `<root>/pc-XXXXXX/p/NNNNNN/l/65535.sock` must stay below 100 bytes: macOS allows 104 for a socket, Linux 108.
@@ -247,7 +289,6 @@ const MAX_ROOT: usize = 100 - "/pc-XXXXXX/p/NNNNNN/l/65535.sock".len() - 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn the_folder_is_private_and_goes_away() {
@@ -261,6 +302,22 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+        dir.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn folders_that_a_pod_has_closed_go_too() {
+        let parent = tempfile::tempdir_in("/tmp").unwrap();
+        let dir = StateDir::create(Some(parent.path())).unwrap();
+        let path = dir.path().to_path_buf();
+        for folder in ["credentials", "p/1/v/a/b/c"] {
+            fs::create_dir_all(path.join(folder)).unwrap();
+        }
+        write_private(&path.join("credentials/key"), b"x").unwrap();
+        for closed in ["p/1/v/a/b", "p/1/v/a", "p/1/v"] {
+            fs::set_permissions(path.join(closed), fs::Permissions::from_mode(0)).unwrap();
+        }
         dir.remove().unwrap();
         assert!(!path.exists());
     }

@@ -251,6 +251,23 @@ async fn a_service_accounts_token_is_as_good_as_a_certificate() {
     sandbox.shutdown().await.unwrap();
 }
 
+#[tokio::test]
+async fn strangers_cannot_keep_the_owner_out() {
+    let sandbox = sandbox().await;
+    let credential = Credential::read(&sandbox.kubeconfig(&User::admin()).unwrap());
+    let client = credential.client(Some(&credential));
+    let address = sandbox.address().unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..700 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    for _ in 0..3 {
+        let (code, body) = ask(&sandbox, &client, &get("{HOST}", "")).await.unwrap();
+        assert_eq!(code, 200, "{body}");
+    }
+    sandbox.shutdown().await.unwrap();
+}
+
 /// Runs a program as somebody else and answers whether it succeeded, with what it said.
 fn as_nobody(program: &str, arguments: &[&str]) -> (bool, String) {
     let output = std::process::Command::new(program)

@@ -11,6 +11,7 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::Unknown;
+use crate::authorization::Asked;
 use crate::field::FieldError;
 use crate::object::metadata_mut;
 use crate::request::{Part, Query, Target, refuse_options};
@@ -18,7 +19,7 @@ use crate::schema::{Field, ListType, Schemas, Shape, UNKNOWN, schemas, type_name
 use crate::server::ApiServer;
 use crate::status::Failure;
 use crate::store::Stored;
-use crate::user::User;
+use crate::user::{Permission, User};
 use crate::versions;
 
 impl ApiServer {
@@ -45,6 +46,13 @@ impl ApiServer {
             .get(target.kind, &super::key(target))
             .is_some();
         if !exists && target.part == Part::Main {
+            // Whoever may patch what is there may not make what is not, as upstream.
+            let asked = Asked::creation(target);
+            let authorizer = &self.inner.authorizer;
+            if let Permission::Denied = authorizer.authorize(user, &asked.attributes()) {
+                let reason = authorizer.reason(user, &asked.attributes());
+                return Err(asked.forbidden(user, &reason));
+            }
             metadata_mut(&mut applied).remove("resourceVersion");
             let created = self.create(user, target, query, applied)?;
             return Ok((StatusCode::CREATED, created));

@@ -62,6 +62,15 @@ pub(super) fn enter(run: &Run, program: Option<&Path>) -> Result<(), Error> {
     root.pivot()
 }
 
+/// The folder that has to be covered so that nobody sees the sandbox's: where it lies among those of other sandboxes and
+/// their kubeconfigs, all of them.
+fn covering(state: &Path) -> &Path {
+    state
+        .parent()
+        .filter(|parent| crate::instance::is_folder_of_instances(parent))
+        .unwrap_or(state)
+}
+
 impl Root {
     /// The place in the machine's view of what the pod calls `path`.
     fn at(&self, path: impl AsRef<Path>) -> PathBuf {
@@ -141,8 +150,9 @@ impl Root {
             return Ok(());
         };
         let state = fs::canonicalize(state).step(|| "find the sandbox's folder")?;
-        if self.at(&state).exists() {
-            let path = state.to_string_lossy();
+        let secret = covering(&state);
+        if self.at(secret).exists() {
+            let path = secret.to_string_lossy();
             self.add_memory(path.trim_start_matches('/'), "mode=555,size=4k")?;
         }
         Ok(())

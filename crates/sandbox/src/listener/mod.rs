@@ -12,6 +12,7 @@
 
 mod credentials;
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -221,6 +222,8 @@ impl Door {
 #[derive(Debug, Default)]
 struct Caller {
     known: AtomicBool,
+    /// Its place is needed.
+    sent_away: CancellationToken,
 }
 
 impl Caller {
@@ -296,6 +299,7 @@ impl Hall {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let mut strangers = VecDeque::new();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -307,16 +311,34 @@ impl Hall {
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             };
-            // Who comes when the house is full is sent away rather than kept in the hall.
-            let Ok(place) = self.places.clone().try_acquire_owned() else {
-                continue;
+            strangers
+                .retain(|caller: &Arc<Caller>| Arc::strong_count(caller) > 1 && !caller.is_known());
+            // When the house is full, whoever has been a stranger for longest goes: any user of the machine can open
+            // connections and say nothing, and must not keep the owner out.
+            let place = match self.places.clone().try_acquire_owned() {
+                Ok(place) => place,
+                Err(_full) => {
+                    let Some(oldest) = strangers.pop_front() else {
+                        continue;
+                    };
+                    oldest.sent_away.cancel();
+                    let Ok(Ok(place)) =
+                        timeout(HANDSHAKE, self.places.clone().acquire_owned()).await
+                    else {
+                        continue;
+                    };
+                    place
+                }
             };
+            let caller = Arc::new(Caller::default());
+            strangers.push_back(caller.clone());
             let (tls, door, stop) = (self.tls.clone(), self.door.clone(), self.stop.clone());
             self.tasks.spawn(async move {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => {}
-                    () = serve(stream, tls, door) => {}
+                    () = caller.sent_away.cancelled() => {}
+                    () = serve(stream, tls, door, caller.clone()) => {}
                 }
                 drop(place);
             });
@@ -324,7 +346,7 @@ impl Hall {
     }
 }
 
-async fn serve<S>(stream: S, tls: TlsAcceptor, door: Arc<Door>)
+async fn serve<S>(stream: S, tls: TlsAcceptor, door: Arc<Door>, caller: Arc<Caller>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -338,7 +360,6 @@ where
         .and_then(|chain| chain.first());
     // A certificate that TLS has verified and that names nobody is as good as none.
     let user = presented.and_then(|certificate| credentials::user(certificate).ok());
-    let caller = Arc::new(Caller::default());
     if user.is_some() {
         caller.is_somebody();
     }
@@ -414,7 +435,12 @@ mod tests {
             port: Some(1),
         });
         let (near, far) = duplex(64 * 1024);
-        tokio::spawn(serve(near, TlsAcceptor::from(tls(&ca).unwrap()), door));
+        tokio::spawn(serve(
+            near,
+            TlsAcceptor::from(tls(&ca).unwrap()),
+            door,
+            Arc::default(),
+        ));
         TlsConnector::from(Arc::new(client))
             .connect(ServerName::try_from("localhost").unwrap(), far)
             .await

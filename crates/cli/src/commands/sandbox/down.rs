@@ -63,6 +63,13 @@ pub(super) async fn run(args: &Args) -> Result<ExitCode> {
         }
         sleep(LOOK).await;
     }
+    if record.state_dir.exists() {
+        bail!(
+            "sandbox {name} has ended, but could not remove {}{}",
+            record.state_dir.display(),
+            super::log_hint(&record)
+        );
+    }
     output::text(&format!("sandbox {name} has ended"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -33,8 +33,15 @@ pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitC
     let faults = match &args.faults {
         None => FaultPlan::default(),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
+            let cannot = || format!("cannot read {}", path.display());
+            // A pipe would keep the sandbox from starting, and a device from ever ending.
+            let meta = std::fs::metadata(path).with_context(cannot)?;
+            anyhow::ensure!(
+                meta.is_file() && meta.len() <= MAX_PLAN,
+                "{} is no plan of faults: expected a file of at most 1 MiB",
+                path.display()
+            );
+            let text = std::fs::read_to_string(path).with_context(cannot)?;
             FaultPlan::parse(&text).with_context(|| path.display().to_string())?
         }
     };
@@ -177,5 +184,6 @@ fn echo(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "controller: {line}");
 }
 
+const MAX_PLAN: u64 = 1 << 20;
 const AGAIN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(500);
