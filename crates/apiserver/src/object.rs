@@ -117,3 +117,15 @@ pub(crate) const METADATA: &[&str] = &[
     "resourceVersion",
     "uid",
 ];
+
+/// What Go's JSON decoder calls a value when it complains of it.
+pub(crate) fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "array",
+        Value::Bool(_) => "bool",
+        Value::Null => "null",
+        Value::Number(_) => "number",
+        Value::Object(_) => "object",
+        Value::String(_) => "string",
+    }
+}

@@ -316,7 +316,7 @@ mod tests {
         }
         write_private(&path.join("credentials/key"), b"x").unwrap();
         for closed in ["p/1/v/a/b", "p/1/v/a", "p/1/v"] {
-            fs::set_permissions(path.join(closed), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(path.join(closed), fs::Permissions::from_mode(0o000)).unwrap();
         }
         dir.remove().unwrap();
         assert!(!path.exists());

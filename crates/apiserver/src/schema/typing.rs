@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Scalar, Schemas, Shape, Width, type_name};
 use crate::kinds::Kind;
+use crate::object::json_type;
 
 impl Schemas {
     /// What the decoder says about an object of this kind; `None` if every value fits.
@@ -45,7 +46,7 @@ impl Schemas {
                 match value {
                     Value::String(_) => None,
                     Value::Number(_) if !is_date => None,
-                    value => wrong(what(value)),
+                    value => wrong(json_type(value)),
                 }
             }
             (Shape::List(element), Value::Array(list)) => list
@@ -68,7 +69,7 @@ impl Schemas {
             (Shape::Leaf(Scalar::Other), _)
             | (Shape::Leaf(Scalar::Text | Scalar::Bytes), Value::String(_))
             | (Shape::Leaf(Scalar::Bool), Value::Bool(_)) => None,
-            (_, value) => wrong(what(value)),
+            (_, value) => wrong(json_type(value)),
         }
     }
 
@@ -96,17 +97,6 @@ impl Schemas {
 /// The type's name without its package.
 fn short(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
-}
-
-fn what(value: &Value) -> &'static str {
-    match value {
-        Value::Array(_) => "array",
-        Value::Bool(_) => "bool",
-        Value::Null => "null",
-        Value::Number(_) => "number",
-        Value::Object(_) => "object",
-        Value::String(_) => "string",
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use crate::kinds::{Kind, Rules};
+use crate::object::json_type;
 
 /// A Go type, as far as its decoder can complain.
 enum Type {
@@ -102,9 +103,9 @@ fn misfit_at(value: &Value, wanted: &Type, place: &Place<'_>) -> Option<String> 
         (Type::Texts, Value::Object(map)) => map
             .values()
             .find(|value| !value.is_string() && !value.is_null())
-            .and_then(|value| place.wrong(what(value), "string")),
+            .and_then(|value| place.wrong(json_type(value), "string")),
         (wanted, value) => place.wrong(
-            what(value),
+            json_type(value),
             match wanted {
                 Type::Bytes => "[]uint8",
                 Type::Int32 => "int32",
@@ -114,17 +115,6 @@ fn misfit_at(value: &Value, wanted: &Type, place: &Place<'_>) -> Option<String> 
                 Type::Texts => "map[string]string",
             },
         ),
-    }
-}
-
-fn what(value: &Value) -> &'static str {
-    match value {
-        Value::Array(_) => "array",
-        Value::Bool(_) => "bool",
-        Value::Null => "null",
-        Value::Number(_) => "number",
-        Value::Object(_) => "object",
-        Value::String(_) => "string",
     }
 }
 
