@@ -308,7 +308,11 @@ impl Instances {
 /// Whether a folder has the name of one in which sandboxes are known, so that what lies in it is secret.
 pub(crate) fn is_folder_of_instances(folder: &Path) -> bool {
     let name = folder.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name == FOLDER || name.starts_with("podcert-"))
+    let of_a_user = |name: &str| {
+        name.strip_prefix("podcert-")
+            .is_some_and(|user| user.parse::<u32>().is_ok())
+    };
+    name.is_some_and(|name| name == FOLDER || of_a_user(name))
 }
 
 impl Claim {
@@ -378,8 +382,8 @@ fn is_at(file: &fs::File, path: &Path) -> bool {
 
 /// In `$XDG_RUNTIME_DIR`; elsewhere the user's number follows.
 const FOLDER: &str = "podcert";
-const TRIES: u32 = 5;
-const MOMENT: Duration = Duration::from_millis(5);
+const TRIES: u32 = 40;
+const MOMENT: Duration = Duration::from_millis(25);
 
 #[cfg(test)]
 mod tests {

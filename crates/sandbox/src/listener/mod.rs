@@ -323,7 +323,7 @@ impl Hall {
                     };
                     oldest.sent_away.cancel();
                     let Ok(Ok(place)) =
-                        timeout(HANDSHAKE, self.places.clone().acquire_owned()).await
+                        timeout(MAKING_ROOM, self.places.clone().acquire_owned()).await
                     else {
                         continue;
                     };
@@ -402,6 +402,8 @@ const NAMES: &[&str] = &[
 ];
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 const CONNECTIONS: usize = 512;
+/// How long it may take until who was sent away has gone.
+const MAKING_ROOM: Duration = Duration::from_millis(500);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
