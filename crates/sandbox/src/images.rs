@@ -106,8 +106,10 @@ impl Program {
     }
 }
 
-/// `reference` without `@digest` and `:tag`. A colon before the last slash is the registry's port.
-fn repository(reference: &str) -> &str {
+/// An image reference without `@digest` and `:tag`: given to [`Images::with`], it stands for all of them. A colon before
+/// the last slash is the registry's port.
+#[must_use]
+pub fn repository(reference: &str) -> &str {
     let undigested = reference.split('@').next().unwrap_or(reference);
     match undigested.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => repository,

@@ -41,8 +41,9 @@ pub use podcert_apiserver::{Stats, User, Verb};
 
 pub use crate::apply::{Applied, ApplyError, Change, apply, check_manifest};
 pub use crate::containers::{Exit, Launch, PodRunner, StopSignal};
+pub use crate::controllers::is_ready;
 pub use crate::fault_plan::{FaultPlan, FaultPlanError};
-pub use crate::images::{Images, Program};
+pub use crate::images::{Images, Program, repository};
 pub use crate::kubelet::KubeletTiming;
 pub use crate::logs::{LogLine, PodLogs, Stream};
 pub use crate::processes::Processes;

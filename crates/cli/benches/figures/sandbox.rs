@@ -99,12 +99,7 @@ async fn settle(sandbox: &Sandbox, name: &str, pods: u32) -> Result<()> {
             let Some(pod) = changes.try_next().await? else {
                 bail!("the watch of pods has ended");
             };
-            let conditions = pod.status.and_then(|status| status.conditions);
-            let is_ready = conditions
-                .into_iter()
-                .flatten()
-                .any(|condition| condition.type_ == "Ready" && condition.status == "True");
-            if is_ready {
+            if podcert_sandbox::is_ready(&pod) {
                 ready.insert(pod.metadata.uid);
             }
         }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use podcert_runtime::{ScaledClock, SharedClock};
-use podcert_sandbox::{Images, Options, Sandbox, Stream};
+use podcert_sandbox::{Images, Sandbox, Stream};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +34,9 @@ use self::requests::Requests;
 use self::screen::Screen;
 use self::story::Story;
 use self::summary::Summary;
+use crate::commands::INTERRUPTED;
 use crate::commands::sandbox::Kept;
-use crate::commands::stage::{Controller, Examples, controller_calls};
+use crate::commands::stage::{self, Controller, Examples, controller_calls};
 use crate::output::{Diverted, Format};
 
 /// Watch pods get certificates and talk over them: no cluster, no root.
@@ -87,13 +88,7 @@ pub(crate) async fn run(
     let images = examples.images().fold(Images::new(), |images, image| {
         images.with(image, program.clone())
     });
-    let scaled = (args.speed.get() > 1)
-        .then(|| ScaledClock::new(clock.now(), args.speed.get()))
-        .flatten();
-    let mut options = match scaled {
-        None => Options::new(clock, images),
-        Some(clock) => Options::scaled(clock, images),
-    };
+    let (mut options, scaled) = stage::options(clock, args.speed, images);
     let clock = options.clock.clone();
     // Taken before anything is started: somebody may keep one already.
     let kept = args.keep.then(Kept::claim).transpose()?;
@@ -331,5 +326,3 @@ const ACT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_secs(3);
 const COMPLAINTS: usize = 10;
 const LOOK: Duration = Duration::from_millis(50);
-/// What a shell answers for a program ended by SIGINT.
-const INTERRUPTED: u8 = 130;

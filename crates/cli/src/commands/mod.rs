@@ -11,3 +11,6 @@ pub(crate) mod make_ca_pool_secret;
 pub(crate) mod sandbox;
 pub(crate) mod stage;
 pub(crate) mod verify;
+
+/// What a shell answers for a program ended by SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;

@@ -20,8 +20,7 @@ use podcert_runtime::SharedClock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use super::pods::is_ready;
-use super::pods::{controller_of, delete, is_active, owner, pod_of, template_hash};
+use super::pods::{controller_of, delete, is_active, is_ready, owner, pod_of, template_hash};
 
 /// What to do for a Deployment now.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

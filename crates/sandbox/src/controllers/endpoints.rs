@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::deployments::is_ready;
+use super::pods::is_ready;
 use crate::folders::PodFolders;
 use crate::kubelet::Node;
 use crate::listener;

@@ -8,6 +8,8 @@ mod pods;
 pub(crate) mod request_cleaner;
 pub(crate) mod scheduler;
 
+pub use self::pods::is_ready;
+
 use std::pin::pin;
 
 use futures::{Stream, StreamExt};

@@ -71,7 +71,9 @@ pub(super) fn is_over(pod: &Pod) -> bool {
     matches!(phase, Some("Failed" | "Succeeded"))
 }
 
-pub(crate) fn is_ready(pod: &Pod) -> bool {
+/// Whether the pod's condition `Ready` is true.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod
         .status
         .iter()

@@ -89,27 +89,40 @@ async fn serve_outwards(
             Err(_) => sleep(RETRY).await,
         }
     };
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            sleep(RETRY).await;
-            continue;
-        };
+    let accept = async move || Ok(listener.accept().await?.0);
+    receive(accept, |stream: TcpStream| {
         let services = seen.borrow().services.clone();
         let turn = turn.fetch_add(1, Ordering::Relaxed);
-        connections.spawn(async move {
+        async move {
             let host = address.ip().to_string();
             let sockets = services.resolve(&host, address.port()).unwrap_or_default();
             match connect(sockets, turn).await {
                 Some(there) => relay(stream, there).await,
                 None => refuse(&stream),
             }
-        });
+        }
+    })
+    .await;
+}
+
+/// Serves each connection that comes in a task of its own, for ever; all end when this is dropped.
+async fn receive<S, T>(accept: impl AsyncFn() -> io::Result<S>, serve: impl Fn(S) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            Some(_) = connections.join_next() => continue,
+            accepted = accept() => accepted,
+        };
+        match accepted {
+            Ok(stream) => {
+                connections.spawn(serve(stream));
+            }
+            Err(_) => sleep(RETRY).await,
+        }
     }
 }
 
@@ -157,24 +170,14 @@ async fn serve_inwards(file: PathBuf, address: SocketAddr) {
             Err(_) => sleep(RETRY).await,
         }
     };
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = accepted else {
-            sleep(RETRY).await;
-            continue;
-        };
-        connections.spawn(async move {
-            // Closing the stream says the same if the process has just stopped listening.
-            if let Ok(there) = TcpStream::connect(address).await {
-                relay(there, stream).await;
-            }
-        });
-    }
+    let accept = async move || Ok(listener.accept().await?.0);
+    receive(accept, |stream: UnixStream| async move {
+        // Closing the stream says the same if the process has just stopped listening.
+        if let Ok(there) = TcpStream::connect(address).await {
+            relay(there, stream).await;
+        }
+    })
+    .await;
 }
 
 /// Listens on a UNIX socket of ours alone, which appears once it accepts connections.

@@ -90,17 +90,11 @@ fn pod(object: &core::Pod, seen: Seen, view: &mut View) {
             .iter()
             .flat_map(|status| status.container_statuses.iter().flatten())
     };
-    let conditions = || {
-        status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten())
-    };
     let shown = Pod {
         phase: status
             .and_then(|status| status.phase.clone())
             .unwrap_or_else(|| "Pending".to_owned()),
-        ready: conditions()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        ready: podcert_sandbox::is_ready(object),
         restarts: containers().map(|container| container.restart_count).sum(),
     };
     view.pods.insert(key, shown);

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{NameArgs, client, env_line, running};
+use crate::commands::INTERRUPTED;
 use crate::commands::stage::{Examples, Manifest};
 use crate::output::{self, Format};
 
@@ -163,11 +164,7 @@ async fn pods(client: &kube::Client, manifest: &Manifest) -> Result<Vec<Seen>> {
 
 fn look(pod: &Pod) -> Seen {
     let status = pod.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_ref());
-    let ready = conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let ready = podcert_sandbox::is_ready(pod);
     let waiting = status
         .and_then(|status| status.container_statuses.as_ref())
         .into_iter()
@@ -181,8 +178,6 @@ fn look(pod: &Pod) -> Seen {
     }
 }
 
-/// What a shell answers for a program ended by SIGINT.
-const INTERRUPTED: u8 = 130;
 const LOOK: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many seconds may pass without a word.

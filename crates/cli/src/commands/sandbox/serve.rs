@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use podcert_runtime::{Clock as _, ScaledClock, SharedClock, SystemClock};
 use podcert_sandbox::instance::{Claim, Instances, Record};
-use podcert_sandbox::{FaultPlan, Images, Options, Sandbox, User};
+use podcert_sandbox::{FaultPlan, Images, Sandbox, User, repository};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::up::{self, Args};
-use crate::commands::stage::{Controller, Examples};
+use crate::commands::stage::{self, Controller, Examples};
 use crate::output;
 
 /// Is the sandbox until `shutdown`.
@@ -51,13 +51,7 @@ pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitC
         std::env::set_current_dir("/").context("cannot enter /")?;
     }
 
-    let scaled = (args.speed.get() > 1)
-        .then(|| ScaledClock::new(SystemClock.now(), args.speed.get()))
-        .flatten();
-    let mut options = match scaled {
-        None => Options::new(Arc::new(SystemClock), images),
-        Some(clock) => Options::scaled(clock, images),
-    };
+    let (mut options, scaled) = stage::options(Arc::new(SystemClock), args.speed, images);
     options.state_parent = Some(instances.folder().to_owned());
     if args.nodes > 1 {
         options.nodes = (1..=args.nodes)
@@ -167,14 +161,6 @@ fn images(args: &Args) -> Result<Images> {
             program.clone(),
         )
     }))
-}
-
-/// The image without its tag: then every tag is played.
-fn repository(image: &str) -> &str {
-    match image.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => image,
-    }
 }
 
 /// The controller's lines are part of the sandbox's log.
