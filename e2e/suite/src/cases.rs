@@ -17,6 +17,19 @@ pub(crate) struct Chosen {
     pub(crate) cases: Vec<Case>,
 }
 
+/// What becomes of the cases' namespaces.
+///
+/// The controller manager takes a namespace away with some hundred requests and 400 requests a second:
+/// it is busy for minutes after all the cases, and whoever waits for the end of a namespace of its own
+/// stands behind them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Namespaces {
+    /// They are taken away: the cluster stays.
+    Removed,
+    /// They end with the cluster.
+    Left,
+}
+
 impl Chosen {
     /// Every case that holds for the target.
     pub(crate) fn all(target: Target) -> Self {
@@ -26,7 +39,12 @@ impl Chosen {
     }
 
     /// Runs them.
-    pub(crate) async fn run(self, server: Arc<dyn Server>, progress: &Progress) -> CasesReport {
+    pub(crate) async fn run(
+        self,
+        server: Arc<dyn Server>,
+        namespaces: Namespaces,
+        progress: &Progress,
+    ) -> CasesReport {
         let target = self.target;
         let (release, api) = (target.release.as_str(), target.api.as_str());
         progress.begin(format!("cases on {release} with {api}"));
@@ -40,6 +58,7 @@ impl Chosen {
                     target,
                     Arc::clone(&server),
                     format!("{prefix}-{number}"),
+                    namespaces,
                 )
             }));
         let mut results = results.buffer_unordered(AT_ONCE);
@@ -64,6 +83,7 @@ async fn run_one(
     target: Target,
     server: Arc<dyn Server>,
     namespace: String,
+    namespaces: Namespaces,
 ) -> CaseReport {
     let name = case.name;
     let began = Instant::now();
@@ -71,7 +91,9 @@ async fn run_one(
         let run = async {
             let world = World::create(server, target, namespace).await;
             case.run(world.clone()).await;
-            world.remove().await;
+            if namespaces == Namespaces::Removed {
+                world.remove().await;
+            }
         };
         tokio::time::timeout(PATIENCE, run).await
     });

@@ -155,7 +155,9 @@ async fn run_cases(args: CasesArgs) -> Result<bool> {
     let mut green = true;
     for chosen in chosen {
         let target = chosen.target;
-        let report = chosen.run(server.clone(), &progress).await;
+        let report = chosen
+            .run(server.clone(), cases::Namespaces::Removed, &progress)
+            .await;
         let lines = report.lines(target.release);
         lines.iter().for_each(|line| say(line));
         green &= report.passed() == report.cases.len();

@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use futures::future::LocalBoxFuture;
 use podcert_cases::Release;
 
-use crate::cases;
+use crate::cases::{self, Namespaces};
 use crate::cluster::command::{Output, OutputArg};
 use crate::cluster::progress::Progress;
 use crate::cluster::{Cluster, Options};
@@ -163,19 +163,20 @@ impl Plan {
 
     async fn run(self, progress: &Progress) -> Result<ReleaseReport> {
         let options = Options::new(self.release, progress.clone());
-        let mut cluster = Arc::new(Cluster::start(&options).await?);
-        say(&format!(
-            "Kubernetes {}: {} (logs in {})",
-            cluster.version(),
-            cluster.url(),
-            cluster.logs().display()
-        ));
+        let mut cluster = start(&options).await?;
         let mut report = ReleaseReport::new(self.release, cluster.version());
         for chosen in self.cases {
             let server = Real::connect(&cluster.kubeconfig(), &cluster.etcd_config()).await?;
-            let cases = chosen.run(server, progress).await;
+            let cases = chosen.run(server, Namespaces::Left, progress).await;
             cases.lines(self.release).iter().for_each(|line| say(line));
             report.cases.push(cases);
+        }
+        // The steps want none of what the cases left. Started before the other ends, so that it has
+        // another folder and the logs of the cases stay.
+        if !report.cases.is_empty() && !self.steps.is_empty() {
+            let empty = start(&options).await?;
+            end(cluster).await?;
+            cluster = empty;
         }
         for step in self.steps {
             cluster = whole(cluster, &options).await?;
@@ -228,7 +229,19 @@ async fn whole(cluster: Arc<Cluster>, options: &Options) -> Result<Arc<Cluster>>
         return Ok(cluster);
     }
     end(cluster).await?;
-    Ok(Arc::new(Cluster::start(options).await?))
+    start(options).await
+}
+
+/// A cluster, of which people are told.
+async fn start(options: &Options) -> Result<Arc<Cluster>> {
+    let cluster = Cluster::start(options).await?;
+    say(&format!(
+        "Kubernetes {}: {} (logs in {})",
+        cluster.version(),
+        cluster.url(),
+        cluster.logs().display()
+    ));
+    Ok(Arc::new(cluster))
 }
 
 /// Ends a cluster as soon as the tasks of its steps have let go of it.
