@@ -158,7 +158,7 @@ fn start(log: &str, format: LogFormat, command: Command, host: &Host) -> Result<
 }
 
 async fn run(command: Command, host: &Host) -> Result<ExitCode> {
-    let clock = clock()?;
+    let clock = clock(&command, host)?;
     let shutdown = shutdown::signal().context("cannot listen for signals")?;
     match command {
         Command::Controller(args) => controller::run(*args, clock, shutdown).await,
@@ -172,13 +172,26 @@ async fn run(command: Command, host: &Host) -> Result<ExitCode> {
     }
 }
 
-/// The system's clock, or the sandbox's where its pods are told of one.
-fn clock() -> Result<SharedClock> {
+/// The system's clock, or the sandbox's where its pods, or who evaluated `podcert sandbox env`, are
+/// told of one.
+fn clock(command: &Command, host: &Host) -> Result<SharedClock> {
     match std::env::var(ScaledClock::VARIABLE) {
         Ok(words) => {
             let clock: ScaledClock = words
                 .parse()
                 .with_context(|| format!("environment variable {}", ScaledClock::VARIABLE))?;
+            if let Host::Real = host {
+                match command {
+                    Command::MakeCaPoolSecret(args) => {
+                        sandbox::clock::check(&clock, args.kubeconfig.as_deref())?;
+                    }
+                    Command::Controller(args) => controller::check_clock(args, &clock)?,
+                    // They make a clock of their own.
+                    Command::Demo(_) | Command::Sandbox(_) => return Ok(Arc::new(SystemClock)),
+                    _ => {}
+                }
+                tracing::info!(%clock, "dates are those of the sandbox's clock");
+            }
             Ok(Arc::new(clock))
         }
         Err(std::env::VarError::NotPresent) => Ok(Arc::new(SystemClock)),

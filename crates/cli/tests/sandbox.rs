@@ -100,7 +100,10 @@ fn a_sandbox_stays_runs_an_example_and_ends() {
     );
 
     let env = home.run(&["sandbox", "env"]);
-    let expected = format!("export KUBECONFIG='{}'\n", kubeconfig.display());
+    let expected = format!(
+        "export KUBECONFIG='{}'; unset PODCERT_CLOCK\n",
+        kubeconfig.display()
+    );
     assert_eq!(text(&env), expected);
 
     let pods = home.json(&["sandbox", "run", "service-dns-unauth-client"]);
@@ -238,4 +241,59 @@ fn faults_and_a_faster_clock_are_played() {
     assert!(log.contains("first writes fail"), "{log}");
     let status = home.json(&["sandbox", "status"]);
     assert_eq!(status["requestsIssued"], 1, "{status}");
+
+    // A shell that has this clock makes no CA for another cluster, whose dates would be wrong.
+    let clock = up["clock"].as_str().unwrap();
+    let make = |kubeconfig: &str| {
+        home.podcert(&[
+            "make-ca-pool-secret",
+            "--ca-id=1",
+            "--namespace=a",
+            "--name=b",
+        ])
+        .args(["--dry-run", "--kubeconfig", kubeconfig])
+        .env("PODCERT_CLOCK", clock)
+        .output()
+        .unwrap()
+    };
+    let elsewhere = make("/home/ann/.kube/config");
+    assert_eq!(elsewhere.status.code(), Some(1), "{}", text(&elsewhere));
+    assert!(text(&elsewhere).contains("unset PODCERT_CLOCK"));
+    let here = make(up["kubeconfig"].as_str().unwrap());
+    assert_eq!(here.status.code(), Some(0), "{}", text(&here));
+}
+
+/// The session of a process, and its terminal (0: none), as proc_pid_stat(5) has them.
+fn session_and_terminal(pid: &str) -> (String, String) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after = stat.rsplit_once(')').unwrap().1.to_owned();
+    let mut fields = after.split_whitespace().skip(3).map(str::to_owned);
+    (fields.next().unwrap(), fields.next().unwrap())
+}
+
+#[test]
+fn a_sandbox_leaves_the_session_it_was_started_in() {
+    let home = Home::new();
+    let up = home.json(&["sandbox", "up", "--without-controller"]);
+    let pid = up["pid"].as_u64().unwrap().to_string();
+    assert_eq!(session_and_terminal(&pid), (pid, "0".to_owned()));
+}
+
+#[test]
+fn a_sandbox_that_runs_keeps_its_log_when_another_wants_its_name() {
+    let home = Home::new();
+    let up = home.json(&["sandbox", "up", "--without-controller"]);
+    let log = Path::new(up["log"].as_str().unwrap());
+    std::fs::write(log, "said so far\n").unwrap();
+    // Past the look that `up` takes first, as two at the same moment are.
+    let beside = home.0.path().join("beside");
+    std::fs::write(&beside, "").unwrap();
+    let late = home
+        .podcert(&["sandbox", "up", "--foreground", "--announce"])
+        .arg(&beside)
+        .output()
+        .unwrap();
+    assert_eq!(late.status.code(), Some(1), "{}", text(&late));
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "said so far\n");
+    assert!(beside.exists(), "it took the log before the name");
 }

@@ -288,10 +288,27 @@ impl Instances {
         names
     }
 
-    /// Where the sandbox's process is to write what it says. It stays when the sandbox is gone.
-    #[must_use]
-    pub fn log(&self, name: &InstanceName) -> PathBuf {
-        self.files(name).log
+    /// A new file for what a process says that is about to claim `name`; [`Claim::take_log`] makes it the
+    /// sandbox's. Until then the log of one that runs stays as it is. For appending and reading.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn begin_log(&self, name: &InstanceName) -> Result<(PathBuf, fs::File), InstanceError> {
+        let path = self
+            .folder
+            .join(format!("{name}.{}.starting", std::process::id()));
+        // An earlier process of that number has left it behind.
+        let _ = fs::remove_file(&path);
+        let file = fs::OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .read(true)
+            .mode(0o600)
+            .open(&path);
+        match file {
+            Ok(file) => Ok((path, file)),
+            Err(source) => Err(InstanceError::File { path, source }),
+        }
     }
 
     fn files(&self, name: &InstanceName) -> Files {
@@ -316,6 +333,20 @@ pub(crate) fn is_folder_of_instances(folder: &Path) -> bool {
 }
 
 impl Claim {
+    /// Makes `begun` the log of this sandbox, in place of an earlier one's; answers where it is then. It stays
+    /// when the sandbox is gone.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub fn take_log(&self, begun: &Path) -> Result<PathBuf, InstanceError> {
+        let path = self.files.log.clone();
+        fs::rename(begun, &path).map_err(|source| InstanceError::File {
+            path: begun.to_path_buf(),
+            source,
+        })?;
+        Ok(path)
+    }
+
     /// Puts the kubeconfig where it is found under the sandbox's name, 0600; answers where.
     ///
     /// # Errors

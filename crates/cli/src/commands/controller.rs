@@ -11,12 +11,13 @@ use anyhow::{Context as _, Result};
 use podcert_controller::Controller;
 use podcert_runtime::api::{Connection, Options};
 use podcert_runtime::http::Listener;
-use podcert_runtime::{Jitter, SharedClock};
+use podcert_runtime::{Jitter, ScaledClock, SharedClock};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::flags::Args;
 use self::flags::Listen;
+use crate::commands::sandbox;
 use crate::kubeconfig;
 
 /// Signs and publishes until `shutdown`.
@@ -66,6 +67,18 @@ pub(crate) async fn run(
         serving.await.context("the health listener broke")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses a sandbox's clock that this process was told of for another cluster.
+///
+/// # Errors
+/// The kubeconfig is not that sandbox's.
+pub(crate) fn check_clock(args: &Args, clock: &ScaledClock) -> Result<()> {
+    if args.in_cluster {
+        // Its own pod says which clock it has.
+        return Ok(());
+    }
+    sandbox::clock::check(clock, args.kubeconfig.as_deref())
 }
 
 /// Binds the first address of those asked for that can be.

@@ -160,12 +160,13 @@ impl Show<'_> {
         } else {
             self.play_until(shutdown).await?
         };
-        let Some((summary, controller)) = played else {
+        let Some((summary, mut controller)) = played else {
             return Ok(None);
         };
         summary.print(self.story, format)?;
         if let Some(kept) = kept {
-            kept.stay(self.sandbox, self.scaled, shutdown).await?;
+            kept.stay(self.sandbox, self.scaled, &mut controller, shutdown)
+                .await?;
         }
         controller.stop().await?;
         Ok(Some(summary.is_success()))

@@ -15,7 +15,7 @@ use crate::output;
 /// The flags of `sandbox down`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "EXIT CODES\n  0  it does not run any more, or did not\n  1  it does not end\n  2  wrong usage"
+    after_long_help = "EXIT CODES\n  0  it does not run any more, or did not\n  1  it does not end\n  2  wrong usage\n  130  stopped by Ctrl-C"
 )]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -9,6 +9,7 @@ use podcert_sandbox::instance::{Claim, InstanceName, Instances};
 use tokio_util::sync::CancellationToken;
 
 use super::{env_line, name_flag, serve};
+use crate::commands::stage::Controller;
 use crate::output;
 
 /// The name is taken for as long as this is there.
@@ -42,7 +43,7 @@ impl Kept {
         self.instances.folder()
     }
 
-    /// Makes it known, says how to use it, and waits for `shutdown`.
+    /// Makes it known, says how to use it, and looks after its controller until `shutdown`.
     ///
     /// # Errors
     /// Its files cannot be written.
@@ -50,6 +51,7 @@ impl Kept {
         &self,
         sandbox: &Sandbox,
         scaled: Option<&ScaledClock>,
+        controller: &mut Controller,
         shutdown: &CancellationToken,
     ) -> Result<()> {
         let record = serve::publish(sandbox, &self.claim, None, scaled)?;
@@ -58,8 +60,11 @@ impl Kept {
             name_flag(&self.name),
             env_line(&record),
         ))?;
-        shutdown.cancelled().await;
-        Ok(())
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Ok(()),
+            never = controller.look_after() => match never {},
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! there is to know; `run` applies an example to it. `exec-pod` is its inside: with it the sandbox's
 //! kubelet starts each container.
 
+pub(crate) mod clock;
 mod down;
 pub(crate) mod exec_pod;
 mod images;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::kept::Kept;
 pub(crate) use self::up::speed;
+use crate::commands::INTERRUPTED;
 
 /// The flags of `sandbox`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +36,7 @@ pub(crate) use self::up::speed;
         docs/sandbox.md says what it is and what it is not.",
     after_help = "  podcert sandbox up\n  podcert sandbox run service-dns-unauth-client\n  \
         eval \"$(podcert sandbox env)\" && kubectl get pods -A\n  podcert sandbox down\n\n\
-        Exit codes: 0 success, 1 failure, 2 wrong usage, 3 it does not run (status)."
+        Exit codes: 0 success, 1 failure, 2 wrong usage, 3 it does not run (status), 130 stopped by Ctrl-C."
 )]
 pub(crate) struct Args {
     /// What to do.
@@ -77,17 +79,29 @@ pub(crate) async fn run(
     clock: SharedClock,
     shutdown: CancellationToken,
 ) -> Result<ExitCode> {
-    match command {
-        Command::Up(args) => up::run(*args, shutdown).await,
-        Command::Down(args) => down::run(&args).await,
-        Command::Status(args) => status::run(&args, clock).await,
-        Command::Run(args) => run::run(&args, clock, shutdown).await,
-        Command::Env(args) => {
-            let record = running(&args.name)?;
-            crate::output::text(&env_line(&record))?;
-            Ok(ExitCode::SUCCESS)
+    // What it starts it ends in order, so it looks at the token itself.
+    if let Command::Up(args) = command {
+        return up::run(*args, shutdown).await;
+    }
+    let work = async {
+        match command {
+            Command::Down(args) => down::run(&args).await,
+            Command::Status(args) => status::run(&args, clock).await,
+            Command::Run(args) => run::run(&args, clock).await,
+            Command::Env(args) => {
+                let record = running(&args.name)?;
+                crate::output::text(&env_line(&record))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Up(_) | Command::ExecPod(_) => {
+                anyhow::bail!("sandbox exec-pod stands first on a command line")
+            }
         }
-        Command::ExecPod(_) => anyhow::bail!("sandbox exec-pod stands first on a command line"),
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => Ok(ExitCode::from(INTERRUPTED)),
+        done = work => done,
     }
 }
 
@@ -109,14 +123,19 @@ fn running(name: &InstanceName) -> Result<Record> {
     }
 }
 
-/// What a shell is to evaluate to use the sandbox, with podcert's own commands by its clock.
+/// What a shell is to evaluate to use the sandbox, with podcert's own commands by its clock. Another
+/// sandbox's clock that the shell may still have is taken back.
 fn env_line(record: &Record) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let kubeconfig = quoted(&record.kubeconfig.display().to_string());
-    let clock = record.clock.as_deref().map_or_else(String::new, |clock| {
-        format!(" {}={}", ScaledClock::VARIABLE, quoted(clock))
-    });
-    format!("export KUBECONFIG={kubeconfig}{clock}")
+    let variable = ScaledClock::VARIABLE;
+    match record.clock.as_deref() {
+        Some(clock) => format!(
+            "export KUBECONFIG={kubeconfig} {variable}={}",
+            quoted(clock)
+        ),
+        None => format!("export KUBECONFIG={kubeconfig}; unset {variable}"),
+    }
 }
 
 /// Where to read on, as the end of a sentence.

@@ -11,10 +11,8 @@ use kube::{Api, ResourceExt as _};
 use podcert_runtime::SharedClock;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::{NameArgs, client, env_line, running};
-use crate::commands::INTERRUPTED;
 use crate::commands::stage::{Examples, Manifest};
 use crate::output::{self, Format};
 
@@ -53,11 +51,7 @@ struct Seen {
 ///
 /// # Errors
 /// There is no such example, no such sandbox, or a pod does not become ready.
-pub(super) async fn run(
-    args: &Args,
-    clock: SharedClock,
-    shutdown: CancellationToken,
-) -> Result<ExitCode> {
+pub(super) async fn run(args: &Args, clock: SharedClock) -> Result<ExitCode> {
     let examples = Examples::load(None)?;
     let Some(wanted) = &args.example else {
         for manifest in examples.manifests() {
@@ -81,22 +75,7 @@ pub(super) async fn run(
         .await
         .with_context(|| format!("applying {manifest}"))?;
 
-    let seen = tokio::select! {
-        biased;
-        () = shutdown.cancelled() => return Ok(ExitCode::from(INTERRUPTED)),
-        seen = settle(&client, manifest) => seen?,
-    };
-    let missing: Vec<String> = seen
-        .iter()
-        .filter(|pod| !pod.ready)
-        .map(|pod| {
-            format!(
-                "{} ({})",
-                pod.name,
-                pod.reason.as_deref().unwrap_or("not ready")
-            )
-        })
-        .collect();
+    let Settled { pods: seen, late } = settle(&client, manifest).await?;
     if args.output == Format::Text {
         for pod in &seen {
             let state = if pod.ready { "ready" } else { "not ready" };
@@ -105,12 +84,8 @@ pub(super) async fn run(
     } else {
         output::object(args.output, &seen)?;
     }
-    if !missing.is_empty() {
-        bail!(
-            "not ready after {} s: {}",
-            PATIENCE.as_secs(),
-            missing.join(", ")
-        );
+    if let Some(late) = late {
+        bail!("not ready after {} s: {late}", PATIENCE.as_secs());
     }
     if args.output == Format::Text {
         let namespace = manifest.namespaces().into_iter().next().unwrap_or_default();
@@ -122,8 +97,31 @@ pub(super) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until every pod is ready, or for a minute; answers with what is there then.
-async fn settle(client: &kube::Client, manifest: &Manifest) -> Result<Vec<Seen>> {
+/// What came of the example.
+#[derive(Debug)]
+struct Settled {
+    pods: Vec<Seen>,
+    /// What is still missing when the minute is over.
+    late: Option<String>,
+}
+
+impl Settled {
+    /// `wanted` is how many pods the example has.
+    fn late(pods: Vec<Seen>, wanted: usize) -> Self {
+        let mut late = vec![format!("{} of {wanted} pods are there", pods.len())];
+        late.extend(pods.iter().filter(|pod| !pod.ready).map(|pod| {
+            let reason = pod.reason.as_deref().unwrap_or("not ready");
+            format!("{} ({reason})", pod.name)
+        }));
+        Self {
+            late: Some(late.join(", ")),
+            pods,
+        }
+    }
+}
+
+/// Waits until every pod of the example, and no other in its namespaces, is there and ready, or for a minute.
+async fn settle(client: &kube::Client, manifest: &Manifest) -> Result<Settled> {
     let begin = Instant::now();
     let end = begin + PATIENCE;
     let mut told = 0;
@@ -132,7 +130,10 @@ async fn settle(client: &kube::Client, manifest: &Manifest) -> Result<Vec<Seen>>
         let ready = seen.iter().filter(|pod| pod.ready).count();
         let wanted = manifest.pods();
         if seen.len() == wanted && ready == wanted {
-            return Ok(seen);
+            return Ok(Settled {
+                pods: seen,
+                late: None,
+            });
         }
         let seconds = begin.elapsed().as_secs();
         if seconds >= told + TELL {
@@ -144,7 +145,7 @@ async fn settle(client: &kube::Client, manifest: &Manifest) -> Result<Vec<Seen>>
             );
         }
         if timeout_at(end, sleep(LOOK)).await.is_err() {
-            return Ok(seen);
+            return Ok(Settled::late(seen, wanted));
         }
     }
 }
@@ -182,3 +183,31 @@ const LOOK: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many seconds may pass without a word.
 const TELL: u64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_late_says_what_is_missing() {
+        assert_eq!(
+            Settled::late(Vec::new(), 2).late.as_deref(),
+            Some("0 of 2 pods are there")
+        );
+        let pod = |name: &str, ready, reason: Option<&str>| Seen {
+            namespace: "a".to_owned(),
+            name: name.to_owned(),
+            ready,
+            reason: reason.map(str::to_owned),
+        };
+        let pods = vec![
+            pod("one", true, None),
+            pod("two", false, Some("ImagePullBackOff")),
+            pod("three", false, None),
+        ];
+        assert_eq!(
+            Settled::late(pods, 3).late.as_deref(),
+            Some("3 of 3 pods are there, two (ImagePullBackOff), three (not ready)")
+        );
+    }
+}

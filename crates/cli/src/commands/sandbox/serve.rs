@@ -1,6 +1,7 @@
 //! The sandbox's process: `podcert sandbox up --foreground`, also what `up` starts in the background.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +24,19 @@ use crate::output;
 /// The name is taken, the plan of faults makes no sense, or something cannot be started; whatever was
 /// started has ended then.
 pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitCode> {
-    if args.announce {
-        // Fails only for the leader of a process group, which has no terminal to lose.
-        let _ = rustix::process::setsid();
+    if args.announce.is_some() {
+        // Neither Ctrl-C nor the end of the terminal is for the sandbox, and no pod can open it.
+        rustix::process::setsid()
+            .map_err(io::Error::from)
+            .context("cannot leave the terminal's session")?;
     }
     let images = images(&args)?;
     let instances = Instances::of_this_user()?;
     let claim = instances.claim(&args.name.name)?;
+    let log = match &args.announce {
+        None => None,
+        Some(file) => Some(claim.take_log(file)?),
+    };
     let faults = match &args.faults {
         None => FaultPlan::default(),
         Some(path) => {
@@ -46,7 +53,7 @@ pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitC
         }
     };
 
-    if args.announce {
+    if args.announce.is_some() {
         // Every path of the command line has been read: no folder of the user's is to be held.
         std::env::set_current_dir("/").context("cannot enter /")?;
     }
@@ -64,7 +71,7 @@ pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitC
     let lived = tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(()),
-        lived = live(&sandbox, &args, &claim, &instances, (&clock, scaled.as_ref()), faults) => lived,
+        lived = live(&sandbox, &args, &claim, log, (&clock, scaled.as_ref()), faults) => lived,
     };
     let ended = sandbox
         .shutdown()
@@ -81,7 +88,7 @@ async fn live(
     sandbox: &Sandbox,
     args: &Args,
     claim: &Claim,
-    instances: &Instances,
+    log: Option<PathBuf>,
     (clock, scaled): (&SharedClock, Option<&ScaledClock>),
     faults: FaultPlan,
 ) -> Result<()> {
@@ -92,9 +99,8 @@ async fn live(
             Some(Controller::start(sandbox, clock, scaled, &tell, echo).await?)
         }
     };
-    let log = instances.log(&args.name.name);
-    let record = publish(sandbox, claim, Some(log), scaled)?;
-    if args.announce {
+    let record = publish(sandbox, claim, log.clone(), scaled)?;
+    if args.announce.is_some() {
         output::text(&serde_json::to_string(&record)?)?;
     } else {
         up::print(args, &record)?;
@@ -103,20 +109,37 @@ async fn live(
         tracing::info!(faults = faults.len(), "a plan of faults begins");
     }
     let look_after = async {
-        loop {
-            sleep(LOOK).await;
-            if let Some(running) = &mut controller
-                && let Err(error) = running.check()
-            {
-                tracing::error!("{error:#}; it is started again");
-                sleep(AGAIN).await;
-                running.restart()?;
-            }
+        if let Some(controller) = &mut controller {
+            controller.look_after().await;
         }
     };
-    // Only the controller's end ends this; the faults may be over long before.
-    let ((), lived) = tokio::join!(faults.play(sandbox), look_after);
-    lived
+    tokio::join!(faults.play(sandbox), look_after, bound(log.as_deref()));
+    // Whoever started it ends it.
+    std::future::pending().await
+}
+
+/// Keeps the log from filling the folder, which may be memory: what it has grown to is kept beside it, once.
+async fn bound(log: Option<&Path>) {
+    let Some(log) = log else { return };
+    let old = log.with_extension("log.old");
+    loop {
+        sleep(LOOK).await;
+        if std::fs::metadata(log).is_ok_and(|meta| meta.len() > MAX_LOG)
+            && let Err(error) = start_anew(log, &old)
+        {
+            tracing::warn!("cannot start {} anew: {error}", log.display());
+            return;
+        }
+    }
+}
+
+/// Its writers append, so they go on at the new end.
+fn start_anew(log: &Path, old: &Path) -> io::Result<()> {
+    std::fs::copy(log, old)?;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(log)?
+        .set_len(0)
 }
 
 /// Writes the kubeconfig, and tells everybody who asks that the sandbox is ready.
@@ -171,5 +194,28 @@ fn echo(line: &str) {
 }
 
 const MAX_PLAN: u64 = 1 << 20;
-const AGAIN: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_millis(500);
+/// In bytes.
+const MAX_LOG: u64 = 8 << 20;
+const LOOK: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_starts_anew_is_kept_and_appended_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("default.log");
+        let mut writer = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
+        io::Write::write_all(&mut writer, b"before").unwrap();
+        let old = folder.path().join("default.log.old");
+        start_anew(&log, &old).unwrap();
+        io::Write::write_all(&mut writer, b"after").unwrap();
+        assert_eq!(std::fs::read(&old).unwrap(), b"before");
+        assert_eq!(std::fs::read(&log).unwrap(), b"after");
+    }
+}

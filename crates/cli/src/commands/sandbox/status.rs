@@ -19,7 +19,7 @@ use crate::output::{self, Format};
 #[derive(Debug, clap::Args)]
 #[command(
     after_long_help = "EXIT CODES\n  0  it runs and answers\n  1  it runs but does not answer\n  2  wrong usage\n  \
-    3  it does not run"
+    3  it does not run\n  130  stopped by Ctrl-C"
 )]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -1,26 +1,31 @@
 //! `podcert sandbox up`: starts a sandbox in the background and answers when it is ready.
 
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::num::NonZeroU32;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use podcert_runtime::ScaledClock;
 use podcert_sandbox::instance::{InstanceError, Instances, Record};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::images::ImageProgram;
 use super::{NameArgs, env_line, name_flag, serve};
+use crate::commands::INTERRUPTED;
 use crate::output::{self, Format};
 
 /// The flags of `sandbox up`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_long_help = "EXIT CODES\n  0  it is ready (or, with --foreground, has ended in order)\n  \
-    1  it could not start, or runs already\n  2  wrong usage"
+    1  it could not start, or runs already\n  2  wrong usage\n  130  stopped by Ctrl-C before it was ready"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -62,9 +67,9 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "text")]
     pub(super) output: Format,
 
-    /// Tell the process that started this one that the sandbox is ready
-    #[arg(long, hide = true, requires = "foreground")]
-    pub(super) announce: bool,
+    /// Tell the process that started this one that the sandbox is ready; standard error is this file
+    #[arg(long, hide = true, requires = "foreground", value_name = "FILE")]
+    pub(super) announce: Option<PathBuf>,
 }
 
 /// Starts the sandbox.
@@ -83,60 +88,65 @@ pub(super) async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitC
     if instances.is_alive(name) {
         return Err(InstanceError::Taken { name: name.clone() }.into());
     }
-    let log = instances.log(name);
-    // This process has nothing to do until the other is ready or has ended: it may block.
-    let record = tokio::task::spawn_blocking({
-        let log = log.clone();
-        move || start(&log)
-    });
-    let record = tokio::select! {
-        biased;
-        () = shutdown.cancelled() => bail!("interrupted: what was started may still become ready"),
-        record = record => record.context("the start was interrupted")??,
+    let (path, log) = instances.begin_log(name)?;
+    let started = start(&path, &log, &shutdown).await;
+    // Gone already if it became the sandbox's.
+    let _ = std::fs::remove_file(&path);
+    let Some(record) = started? else {
+        return Ok(ExitCode::from(INTERRUPTED));
     };
     print(&args, &record)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts this program again, in the background, and waits until it says that it is ready.
-fn start(log: &Path) -> Result<Record> {
-    let cannot = || format!("cannot write {}", log.display());
-    let mut told = std::fs::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(log)
-        .with_context(cannot)?;
+/// Starts this program again, in the background, and waits until it says that it is ready. Nothing if
+/// `shutdown` came first: then it has ended.
+async fn start(
+    path: &Path,
+    mut log: &File,
+    shutdown: &CancellationToken,
+) -> Result<Option<Record>> {
+    let said = log
+        .try_clone()
+        .with_context(|| format!("cannot write {}", path.display()))?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut child = Command::new(program)
         .args(std::env::args_os().skip(1))
         .args(["--foreground", "--announce"])
+        .arg(path)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(told.try_clone().with_context(cannot)?)
-        // A Ctrl-C here is not for the sandbox. It leaves the terminal's session by itself.
-        .process_group(0)
+        .stderr(said)
+        // In this process's group until it has a session of its own: setsid(2) refuses the leader of one.
         .spawn()
         .context("cannot start the sandbox's process")?;
     let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .context("cannot listen to the sandbox's process")?;
-    }
+    let announced = async {
+        match child.stdout.take() {
+            Some(stdout) => BufReader::new(stdout).read_line(&mut line).await,
+            None => Ok(0),
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {
+            end(&mut child).await?;
+            return Ok(None);
+        }
+        read = announced => read.context("cannot listen to the sandbox's process")?,
+    };
     if let Ok(record) = serde_json::from_str(&line) {
-        return Ok(record);
+        return Ok(Some(record));
     }
     let status = child
         .wait()
+        .await
         .context("cannot wait for the sandbox's process")?;
     let mut said = String::new();
     // Without its words the status is all there is to tell.
-    let _ = told
+    let _ = log
         .seek(SeekFrom::Start(0))
-        .and_then(|_| told.read_to_string(&mut said));
+        .and_then(|_| log.read_to_string(&mut said));
     let lines: Vec<&str> = said.lines().collect();
     let last = lines
         .get(lines.len().saturating_sub(LAST_LINES)..)
@@ -145,6 +155,22 @@ fn start(log: &Path) -> Result<Record> {
         "the sandbox did not start ({status}):\n  {}",
         last.join("\n  ")
     )
+}
+
+/// Ends a sandbox that is just starting: in order, or at least for sure.
+async fn end(child: &mut Child) -> Result<()> {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(pid) = pid.and_then(Pid::from_raw) {
+        // It may have ended by itself, also by the same Ctrl-C.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    if timeout(GRACE, child.wait()).await.is_err() {
+        child
+            .kill()
+            .await
+            .context("cannot end the sandbox's process")?;
+    }
+    Ok(())
 }
 
 /// Says what runs now and how to use it.
@@ -188,3 +214,4 @@ pub(crate) fn speed(words: &str) -> Result<NonZeroU32, String> {
 }
 
 const LAST_LINES: usize = 12;
+const GRACE: Duration = Duration::from_secs(10);

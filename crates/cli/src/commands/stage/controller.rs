@@ -1,5 +1,6 @@
 //! `podcert controller` on a sandbox: its CA pools, its rights, and itself as a process of its own.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::commands::make_ca_pool_secret::{self as pool_secret, POOL_KEY};
 
@@ -31,6 +32,8 @@ pub(crate) struct Controller {
 /// How its process is started.
 #[derive(Debug)]
 struct Start {
+    /// Looked up once: an upgrade may put another file in its place.
+    program: PathBuf,
     map_file: PathBuf,
     arguments: Vec<String>,
     scaled: Option<ScaledClock>,
@@ -82,6 +85,7 @@ impl Controller {
             "--listen=127.0.0.1:0".to_owned(),
         ]);
         let start = Start {
+            program: std::env::current_exe().context("cannot find this program's own file")?,
             map_file: write_map(&folder)?,
             arguments,
             scaled: scaled.copied(),
@@ -104,10 +108,27 @@ impl Controller {
         self.running.check()
     }
 
-    /// Starts it again, on the same pools; it need not have ended. Does not wait until it is ready.
-    pub(crate) fn restart(&mut self) -> Result<()> {
-        self.running = self.start.spawn()?;
-        Ok(())
+    /// Starts it again whenever it has ended by itself, on the same pools, after ever longer pauses; for good.
+    pub(crate) async fn look_after(&mut self) -> Infallible {
+        let mut pause = AGAIN;
+        let mut started = Instant::now();
+        loop {
+            sleep(LOOK_AFTER).await;
+            let Err(error) = self.check() else {
+                if started.elapsed() > LONGEST_PAUSE {
+                    pause = AGAIN;
+                }
+                continue;
+            };
+            tracing::error!("{error:#}; it is started again in {} s", pause.as_secs());
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            started = Instant::now();
+            match self.start.spawn() {
+                Ok(running) => self.running = running,
+                Err(error) => tracing::error!("{error:#}"),
+            }
+        }
     }
 
     /// Ends it as Kubernetes would: SIGTERM, and it has some seconds.
@@ -119,8 +140,7 @@ impl Controller {
 impl Start {
     /// Starts it as a pod's process is started, so that it cannot outlive the sandbox.
     fn spawn(&self) -> Result<Running> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut child = Command::new(program)
+        let mut child = Command::new(&self.program)
             .args(["--log-format=json", "sandbox", "exec-pod", "--map"])
             .arg(&self.map_file)
             .args(["--", "/podcert"])
@@ -206,7 +226,7 @@ impl Running {
             if is_ready(&address).await {
                 return Ok(());
             }
-            tokio::time::sleep(LOOK).await;
+            sleep(LOOK).await;
         }
     }
 
@@ -360,6 +380,9 @@ const RBAC: &str = include_str!("../../../../../deploy/controller/rbac.yaml");
 const READY: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(50);
+const LOOK_AFTER: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LAST_LINES: usize = 20;
 
 #[cfg(test)]

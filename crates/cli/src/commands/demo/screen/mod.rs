@@ -48,7 +48,13 @@ impl Screen {
             }
             Ok(())
         });
-        let done = closed.clone();
+        // From here on the terminal is given back whatever happens.
+        let mut screen = Self {
+            drawing: Some(drawing),
+            keys: None,
+            closed,
+        };
+        let done = screen.closed.clone();
         let keys = std::thread::Builder::new()
             .name("keys".to_owned())
             .spawn(move || {
@@ -62,11 +68,8 @@ impl Screen {
                 }
             })
             .context("cannot read the keyboard")?;
-        Ok(Self {
-            drawing: Some(drawing),
-            keys: Some(keys),
-            closed,
-        })
+        screen.keys = Some(keys);
+        Ok(screen)
     }
 
     /// Gives the terminal back as it was.
