@@ -25,7 +25,8 @@ use tracing_subscriber::{Layer as _, fmt};
 
 use crate::commands::sandbox::exec_pod::Entered;
 use crate::commands::{
-    controller, demo, demo_server, https_client, inspect, make_ca_pool_secret, sandbox, verify,
+    controller, demo, demo_server, https_client, inspect, install, make_ca_pool_secret, sandbox,
+    verify,
 };
 use crate::host::Host;
 
@@ -100,6 +101,8 @@ enum Command {
     Inspect(inspect::Args),
     #[command(about = "Say whether a chain verifies against a bundle, and if not, why")]
     Verify(verify::Args),
+    #[command(about = "Install the controller on a cluster, or print its manifests")]
+    Install(install::Args),
     Sandbox(sandbox::Args),
 }
 
@@ -166,6 +169,7 @@ async fn run(command: Command, host: &Host) -> Result<ExitCode> {
         Command::DemoServer(args) => demo_server::run(args, host, clock, shutdown).await,
         Command::HttpsClient(args) => https_client::run(args, host, clock, shutdown).await,
         Command::Inspect(args) => inspect::run(args, clock).await,
+        Command::Install(args) => install::run(args, clock).await,
         Command::Verify(args) => verify::run(args, clock).await,
         Command::MakeCaPoolSecret(args) => make_ca_pool_secret::run(args, clock).await,
         Command::Sandbox(args) => sandbox::run(args.command, clock, shutdown).await,

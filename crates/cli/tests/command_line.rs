@@ -36,13 +36,14 @@ fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
     "demo",
     "controller",
     "make-ca-pool-secret",
     "demo-server",
     "https-client",
     "inspect",
+    "install",
     "verify",
     "sandbox",
 ];

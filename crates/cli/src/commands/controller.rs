@@ -81,6 +81,16 @@ pub(crate) fn check_clock(args: &Args, clock: &ScaledClock) -> Result<()> {
     sandbox::clock::check(clock, args.kubeconfig.as_deref())
 }
 
+/// Whether a controller with these flags starts, as far as the flags tell.
+///
+/// # Errors
+/// Which flag is missing or wrong.
+pub(crate) fn check(args: &Args) -> Result<()> {
+    args.config()?;
+    args.listen()?;
+    Ok(())
+}
+
 /// Binds the first address of those asked for that can be.
 async fn bind(listen: &Listen) -> Result<Option<Listener>> {
     let addresses: &[SocketAddr] = match listen {

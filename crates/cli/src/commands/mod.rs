@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod demo_server;
 pub(crate) mod https_client;
 pub(crate) mod inspect;
+pub(crate) mod install;
 pub(crate) mod make_ca_pool_secret;
 pub(crate) mod sandbox;
 pub(crate) mod stage;

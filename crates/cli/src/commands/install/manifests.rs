@@ -1,0 +1,365 @@
+//! The manifests of `deploy/controller` and `deploy/admission`, and what flags change of them.
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use podcert_pki::TrustDomain;
+use serde_json::{Value, json};
+
+use crate::commands::controller;
+
+/// What may be otherwise than in `deploy/`.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    /// Of the controller.
+    pub(super) namespace: String,
+    /// The one of `deploy/` if none is given.
+    pub(super) image: Option<String>,
+    /// How many share the work.
+    pub(super) replicas: u32,
+    /// Of the SPIFFE IDs.
+    pub(super) trust_domain: TrustDomain,
+    /// All if there are none.
+    pub(super) signers: Vec<SignerKind>,
+    /// Whether the admission policy is among them.
+    pub(super) admission_policy: bool,
+    /// More of the controller's flags.
+    pub(super) controller: Vec<String>,
+}
+
+/// A signer that can be enabled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub(super) enum SignerKind {
+    /// Serving certificates named after Services
+    ServiceDns,
+    /// X.509-SVIDs of service accounts
+    Spiffe,
+    /// X.509-SVIDs of pods
+    PodIdentity,
+}
+
+/// Objects in the order in which they are to be applied.
+#[derive(Debug)]
+pub(super) struct Manifests {
+    objects: Vec<Value>,
+    signers: Vec<SignerKind>,
+}
+
+/// The controller's own reading of its command line.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct ControllerLine {
+    /// Set for every command of podcert.
+    #[arg(long)]
+    #[allow(dead_code, reason = "only whether it can be read matters")]
+    log: Option<String>,
+    #[arg(long)]
+    #[allow(dead_code, reason = "only whether it can be read matters")]
+    log_format: Option<String>,
+    #[command(flatten)]
+    args: controller::Args,
+}
+
+impl SignerKind {
+    /// As flags and files name it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::ServiceDns => "service-dns",
+            Self::Spiffe => "spiffe",
+            Self::PodIdentity => "pod-identity",
+        }
+    }
+
+    /// The Secret with its CA pool.
+    pub(super) fn pool(self) -> String {
+        format!("{}-ca-pool", self.name())
+    }
+
+    /// Whether a flag is this signer's.
+    fn has_flag(self, flag: &str) -> bool {
+        let name = self.name();
+        flag.starts_with(&format!("--enable-{name}-signer"))
+            || flag.starts_with(&format!("--{name}-"))
+    }
+}
+
+impl Manifests {
+    /// Reads and changes them.
+    ///
+    /// # Errors
+    /// The controller would not start with these flags.
+    pub(super) fn new(options: &Options) -> Result<Self> {
+        let mut signers = options.signers.clone();
+        if signers.is_empty() {
+            signers = ALL.to_vec();
+        }
+        let mut objects = Vec::new();
+        for (file, text) in FILES {
+            let is_policy = file.starts_with(ADMISSION);
+            if is_policy && !options.admission_policy {
+                continue;
+            }
+            let documents: Vec<Value> =
+                serde_saphyr::from_multiple(text).with_context(|| format!("{file} is no YAML"))?;
+            objects.extend(documents);
+        }
+        for object in &mut objects {
+            move_to(object, &options.namespace);
+            if object.get("kind").is_some_and(|kind| kind == "Deployment") {
+                set_up(object, options, &signers)?;
+            }
+        }
+        Ok(Self { objects, signers })
+    }
+
+    pub(super) fn objects(&self) -> &[Value] {
+        &self.objects
+    }
+
+    pub(super) fn signers(&self) -> &[SignerKind] {
+        &self.signers
+    }
+}
+
+/// Puts an object of the controller's namespace into another.
+fn move_to(object: &mut Value, namespace: &str) {
+    let is_namespace = object.get("kind").is_some_and(|kind| kind == "Namespace");
+    let mut names = Vec::new();
+    if is_namespace {
+        names.push("/metadata/name".to_owned());
+    }
+    names.push("/metadata/namespace".to_owned());
+    let subjects = object.get("subjects").and_then(Value::as_array);
+    let subjects = subjects.map_or(0, Vec::len);
+    names.extend((0..subjects).map(|number| format!("/subjects/{number}/namespace")));
+    for name in names {
+        if let Some(found) = object.pointer_mut(&name)
+            && found == NAMESPACE
+        {
+            *found = namespace.into();
+        }
+    }
+}
+
+/// Changes what flags change of the Deployment.
+fn set_up(deployment: &mut Value, options: &Options, signers: &[SignerKind]) -> Result<()> {
+    let gone: Vec<SignerKind> = ALL
+        .into_iter()
+        .filter(|signer| !signers.contains(signer))
+        .collect();
+    let set = |object: &mut Value, path: &str, value: Value| -> Result<()> {
+        *object
+            .pointer_mut(path)
+            .with_context(|| format!("the Deployment has no {path}"))? = value;
+        Ok(())
+    };
+    set(deployment, "/spec/replicas", options.replicas.into())?;
+    if let Some(image) = &options.image {
+        set(
+            deployment,
+            &format!("{CONTAINER}/image"),
+            image.as_str().into(),
+        )?;
+    }
+
+    let command = format!("{CONTAINER}/command");
+    let words = deployment.pointer(&command).and_then(Value::as_array);
+    let mut words: Vec<String> = words
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        // The trust domain is pod-identity's as well.
+        .filter(|word| {
+            !word.starts_with(TRUST_DOMAIN) && !gone.iter().any(|signer| signer.has_flag(word))
+        })
+        .map(str::to_owned)
+        .collect();
+    if signers != [SignerKind::ServiceDns] {
+        words.push(format!("{TRUST_DOMAIN}{}", options.trust_domain));
+    }
+    words.extend(options.controller.iter().cloned());
+    check(words.get(2..).unwrap_or_default())?;
+    set(deployment, &command, json!(words))?;
+
+    let pools = deployment.pointer_mut(POOLS).and_then(Value::as_array_mut);
+    let pools = pools.with_context(|| format!("the Deployment has no {POOLS}"))?;
+    pools.retain(|source| {
+        let name = source.pointer("/secret/name").and_then(Value::as_str);
+        !gone
+            .iter()
+            .any(|signer| name == Some(signer.pool().as_str()))
+    });
+    Ok(())
+}
+
+/// Whether the controller starts with these flags: better told here than by a pod that crashes.
+fn check(flags: &[String]) -> Result<()> {
+    let flags = crate::go_flags::normalize(
+        std::iter::once("podcert")
+            .chain(flags.iter().map(String::as_str))
+            .map(Into::into),
+    );
+    let line = ControllerLine::try_parse_from(flags.into_iter().skip(1))
+        .map_err(|error| {
+            // Without its hints at usage.
+            let words = error.to_string();
+            let said = words.lines().next().unwrap_or_default();
+            anyhow::anyhow!("{}", said.trim_start_matches("error: "))
+        })
+        .context("podcert controller would not take these flags")?;
+    controller::check(&line.args).context("podcert controller would not start with these flags")
+}
+
+/// In the order in which they are to be applied.
+const FILES: [(&str, &str); 5] = [
+    (
+        "deploy/controller/rbac.yaml",
+        include_str!("../../../../../deploy/controller/rbac.yaml"),
+    ),
+    (
+        "deploy/admission/own-node.yaml",
+        include_str!("../../../../../deploy/admission/own-node.yaml"),
+    ),
+    (
+        "deploy/controller/network.yaml",
+        include_str!("../../../../../deploy/controller/network.yaml"),
+    ),
+    (
+        "deploy/controller/disruption.yaml",
+        include_str!("../../../../../deploy/controller/disruption.yaml"),
+    ),
+    (
+        "deploy/controller/deployment.yaml",
+        include_str!("../../../../../deploy/controller/deployment.yaml"),
+    ),
+];
+const ALL: [SignerKind; 3] = [
+    SignerKind::ServiceDns,
+    SignerKind::Spiffe,
+    SignerKind::PodIdentity,
+];
+const ADMISSION: &str = "deploy/admission/";
+const CONTAINER: &str = "/spec/template/spec/containers/0";
+const POOLS: &str = "/spec/template/spec/volumes/0/projected/sources";
+const TRUST_DOMAIN: &str = "--spiffe-trust-domain=";
+/// As in `deploy/`.
+pub(super) const NAMESPACE: &str = "podcert";
+/// The Deployment.
+pub(super) const CONTROLLER: &str = "podcert-controller";
+
+#[cfg(test)]
+mod tests {
+    use kube::core::GroupVersionKind;
+
+    use super::*;
+
+    fn options() -> Options {
+        Options {
+            namespace: NAMESPACE.to_owned(),
+            image: None,
+            replicas: 2,
+            trust_domain: "cluster.local".parse().unwrap(),
+            signers: Vec::new(),
+            admission_policy: true,
+            controller: Vec::new(),
+        }
+    }
+
+    fn deployment(manifests: &Manifests) -> &Value {
+        let of = |object: &&Value| object["kind"] == "Deployment";
+        manifests.objects().iter().find(of).unwrap()
+    }
+
+    fn command(manifests: &Manifests) -> Vec<String> {
+        let command = deployment(manifests).pointer(&format!("{CONTAINER}/command"));
+        serde_json::from_value(command.unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn without_flags_they_are_those_of_deploy() {
+        let manifests = Manifests::new(&options()).unwrap();
+        let files = FILES
+            .iter()
+            .flat_map(|(_, text)| serde_saphyr::from_multiple::<Value>(text).unwrap());
+        for (made, mut file) in manifests.objects().iter().zip(files) {
+            let mut made = made.clone();
+            // The trust domain is said last.
+            for object in [&mut made, &mut file] {
+                let words = object.pointer_mut(&format!("{CONTAINER}/command"));
+                if let Some(Value::Array(words)) = words {
+                    words.sort_by_key(ToString::to_string);
+                }
+            }
+            assert_eq!(made, file);
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_a_namespace_everywhere() {
+        let manifests = Manifests::new(&Options {
+            namespace: "certs".to_owned(),
+            ..options()
+        })
+        .unwrap();
+        let text = serde_json::to_string(manifests.objects()).unwrap();
+        assert!(!text.contains(r#""namespace":"podcert""#), "{text}");
+        assert_eq!(manifests.objects()[0]["metadata"]["name"], "certs");
+        // The policy's parameter is the cluster's.
+        assert!(text.contains(r#""name":"kube-system""#), "{text}");
+    }
+
+    #[test]
+    fn signers_that_are_not_wanted_leave_nothing() {
+        for (wanted, others) in [
+            (SignerKind::ServiceDns, ["spiffe", "pod-identity"]),
+            (SignerKind::Spiffe, ["service-dns", "pod-identity"]),
+            (SignerKind::PodIdentity, ["service-dns", "enable-spiffe"]),
+        ] {
+            let manifests = Manifests::new(&Options {
+                signers: vec![wanted],
+                ..options()
+            })
+            .unwrap();
+            let text = deployment(&manifests).to_string();
+            for other in others {
+                assert!(!text.contains(other), "{wanted:?}: {other} in {text}");
+            }
+            assert!(text.contains(&wanted.pool()));
+        }
+    }
+
+    #[test]
+    fn flags_that_the_controller_refuses_are_refused() {
+        let with = |flag: &str| {
+            let made = Manifests::new(&Options {
+                controller: vec![flag.to_owned()],
+                ..options()
+            });
+            made.map(|manifests| command(&manifests).pop().unwrap())
+        };
+        assert_eq!(with("--max-lifetime=12h").unwrap(), "--max-lifetime=12h");
+        let unknown = format!("{:#}", with("--max-lifetimes=12h").unwrap_err());
+        assert!(unknown.contains("--max-lifetimes"), "{unknown}");
+        let short = format!("{:#}", with("--max-lifetime=1m").unwrap_err());
+        assert!(short.contains("1m"), "{short}");
+    }
+
+    #[test]
+    fn plurals_are_as_they_are_guessed() {
+        let manifests = Manifests::new(&options()).unwrap();
+        for object in manifests.objects() {
+            let (kind, version) = (
+                object["kind"].as_str().unwrap(),
+                object["apiVersion"].as_str().unwrap(),
+            );
+            let (group, version) = version.split_once('/').unwrap_or(("", version));
+            let gvk = GroupVersionKind::gvk(group, version, kind);
+            let guessed = kube::api::ApiResource::from_gvk(&gvk).plural;
+            let lower = kind.to_lowercase();
+            let right = match lower.strip_suffix('y') {
+                Some(stem) => format!("{stem}ies"),
+                None => format!("{lower}s"),
+            };
+            assert_eq!(guessed, right, "{kind}");
+        }
+    }
+}
