@@ -1,14 +1,17 @@
-//! Events about pods. One that says the same as the last of its reason is not repeated: where the real components
-//! count repetitions up with a PATCH, a sandbox has no use for the count.
+//! Events, as the real components write them: one that is said again is counted up in the Event that is there.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+mod correlator;
 
-use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::{Event, EventSource, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client, ResourceExt};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
 use podcert_runtime::SharedClock;
+use serde_json::json;
+
+use self::correlator::{Correlator, Told};
 
 /// Writes Events.
 pub(crate) struct Events {
@@ -16,12 +19,11 @@ pub(crate) struct Events {
     clock: SharedClock,
     component: &'static str,
     host: String,
-    /// The last message by pod UID and reason.
-    last: Mutex<HashMap<(String, &'static str), String>>,
+    correlator: Mutex<Correlator>,
 }
 
 /// An Event's `type`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Severity {
     Normal,
     Warning,
@@ -40,7 +42,7 @@ impl Events {
             clock,
             component,
             host,
-            last: Mutex::default(),
+            correlator: Mutex::default(),
         }
     }
 
@@ -49,7 +51,7 @@ impl Events {
         Time(self.clock.now())
     }
 
-    /// Tells about the pod. An Event that cannot be written is only logged: nothing waits for it.
+    /// Tells about the pod; see [`Events::emit_about`].
     pub(crate) async fn emit(
         &self,
         pod: &Pod,
@@ -57,35 +59,60 @@ impl Events {
         reason: &'static str,
         message: &str,
     ) {
-        let key = (pod.uid().unwrap_or_default(), reason);
-        {
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.get(&key).is_some_and(|last| last == message) {
-                return;
-            }
-            last.insert(key, message.to_owned());
+        self.emit_about(pod, severity, reason, message).await;
+    }
+
+    /// Tells about the object of a namespace. An Event that cannot be written is only logged: nothing waits for it.
+    pub(crate) async fn emit_about<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        severity: Severity,
+        reason: &'static str,
+        message: &str,
+    ) {
+        let (uid, now) = (object.uid().unwrap_or_default(), self.clock.now());
+        let told = self
+            .correlator()
+            .observe(&uid, severity, reason, message, now);
+        let Some(told) = told else { return };
+        if let Err(error) = self.write(object, severity, reason, &told).await {
+            tracing::debug!(%error, reason, "an Event could not be written");
         }
-        let now = Some(self.now());
-        let namespace = pod.namespace().unwrap_or_default();
+    }
+
+    async fn write<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        severity: Severity,
+        reason: &'static str,
+        told: &Told,
+    ) -> kube::Result<()> {
+        let namespace = object.namespace().unwrap_or_default();
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        if let Some(name) = &told.name {
+            let patch = json!({
+                "count": told.count, "lastTimestamp": Time(told.last), "message": told.message,
+            });
+            let patched = events
+                .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                .await;
+            match patched {
+                // It has expired.
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                patched => return patched.map(drop),
+            }
+        }
         let event = Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{}-", pod.name_any())),
-                namespace: Some(namespace.clone()),
+                generate_name: Some(format!("{}-", object.name_any())),
+                namespace: Some(namespace),
                 ..ObjectMeta::default()
             },
-            involved_object: ObjectReference {
-                api_version: Some("v1".to_owned()),
-                kind: Some("Pod".to_owned()),
-                name: pod.metadata.name.clone(),
-                namespace: pod.metadata.namespace.clone(),
-                resource_version: pod.metadata.resource_version.clone(),
-                uid: pod.metadata.uid.clone(),
-                field_path: None,
-            },
-            count: Some(1),
-            first_timestamp: now.clone(),
-            last_timestamp: now,
-            message: Some(message.to_owned()),
+            involved_object: object.object_ref(&()),
+            count: Some(told.count),
+            first_timestamp: Some(Time(told.first)),
+            last_timestamp: Some(Time(told.last)),
+            message: Some(told.message.clone()),
             reason: Some(reason.to_owned()),
             reporting_component: Some(self.component.to_owned()),
             reporting_instance: Some(self.host.clone()),
@@ -96,15 +123,20 @@ impl Events {
             type_: Some(format!("{severity:?}")),
             ..Event::default()
         };
-        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        if let Err(error) = api.create(&PostParams::default(), &event).await {
-            tracing::debug!(%error, reason, "an Event could not be written");
-        }
+        let created = events.create(&PostParams::default(), &event).await;
+        let name = created.as_ref().ok().map(ResourceExt::name_any);
+        self.correlator().created(&told.key, name);
+        created.map(drop)
     }
 
-    /// Forgets a pod that is gone.
+    /// Forgets an object that is gone, by its UID.
     pub(crate) fn forget(&self, uid: &str) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|(pod, _), _| pod != uid);
+        self.correlator().forget(uid);
+    }
+
+    fn correlator(&self) -> MutexGuard<'_, Correlator> {
+        self.correlator
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

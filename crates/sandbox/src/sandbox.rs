@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::apply::{Applied, ApplyError, apply};
 use crate::containers::{Containers, PodRunner, StopOnDrop};
 use crate::controllers::{
-    daemon_sets, deployments, endpoints, namespaces, request_cleaner, scheduler,
+    Caches, daemon_sets, deployments, endpoints, namespaces, request_cleaner, scheduler,
 };
 use crate::folders::PodFolders;
 use crate::images::Images;
@@ -257,13 +257,20 @@ impl Sandbox {
             user.groups.push("system:masters".to_owned());
             client(user)
         };
+        let caches = Caches::follow(&controller("shared-informers"), &tasks, &stop);
         tasks.spawn(deployments::run(
             controller("deployment-controller"),
             clock.clone(),
+            caches.deployments,
+            caches.pods.clone(),
             stop.clone(),
         ));
         tasks.spawn(daemon_sets::run(
             controller("daemon-set-controller"),
+            clock.clone(),
+            caches.daemon_sets,
+            caches.pods.clone(),
+            caches.nodes,
             stop.clone(),
         ));
         tasks.spawn(scheduler::run(
@@ -281,11 +288,13 @@ impl Sandbox {
         tasks.spawn(namespaces::run(
             controller("root-ca-cert-publisher"),
             ca,
+            tasks.clone(),
             stop.clone(),
         ));
         if let Some(first) = machines.first() {
             tasks.spawn(endpoints::run(
-                controller("endpoint-controller"),
+                caches.services,
+                caches.pods,
                 first.clone(),
                 stop.clone(),
             ));

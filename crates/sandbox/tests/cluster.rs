@@ -17,9 +17,12 @@ use std::time::Duration;
 use common::{World, certificate, deployment, deployment_with, is_ready};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Event, Namespace, Node, NodeCondition, Pod, ServiceAccount,
+};
 use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
+use podcert_apiserver::{Effect, Matching, Occurrence, Verb};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -244,6 +247,125 @@ async fn a_deployment_says_how_far_its_rollout_is() {
     assert_eq!(status.observed_generation, found.metadata.generation);
     assert_eq!(status.updated_replicas, Some(1));
     assert_eq!(status.available_replicas, Some(3));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_refused_holds_up_no_other_and_is_tried_ever_later() {
+    let world = world(&[]).await;
+    world
+        .apply("{apiVersion: v1, kind: Namespace, metadata: {name: a-first}}")
+        .await;
+    let quota = Effect::error(403, "Forbidden", "exceeded quota: few");
+    let its = Matching::any().verb(Verb::Create).resource("pods");
+    let its = its.namespace("a-first");
+    let fault = world
+        .sandbox
+        .api()
+        .faults()
+        .inject(its, Occurrence::Always, quota);
+    let refused = deployment_with(1, "[]", "[serve]", "").replace("default", "a-first");
+    world.apply(&refused).await;
+    world.apply(&deployment_with(1, "[]", "[serve]", "")).await;
+    sleep(Duration::from_secs(10)).await;
+    let [pod] = world.pods().await.try_into().unwrap();
+    assert_eq!(pod.namespace().as_deref(), Some("default"));
+    sleep(MINUTE * 10).await;
+    // After 1, 2, 4, ..., 256 s, and then every 300.
+    assert!((9..=11).contains(&fault.hits()), "{} tries", fault.hits());
+    let api: Api<Deployment> = Api::namespaced(world.sandbox.admin(), "a-first");
+    let failure = |deployment: Deployment| {
+        let conditions = deployment.status.unwrap().conditions.unwrap();
+        let mut conditions = conditions.into_iter();
+        conditions.find(|c| c.type_.as_deref() == Some("ReplicaFailure"))
+    };
+    let told = failure(api.get("web").await.unwrap()).unwrap();
+    assert_eq!(told.reason.as_deref(), Some("FailedCreate"));
+    assert!(told.message.unwrap().contains("exceeded quota: few"));
+    let events: Api<Event> = Api::namespaced(world.sandbox.admin(), "a-first");
+    let [event] = events
+        .list(&ListParams::default())
+        .await
+        .unwrap()
+        .items
+        .try_into()
+        .unwrap();
+    let about = &event.involved_object;
+    assert_eq!(about.kind.as_deref(), Some("Deployment"));
+    assert_eq!(event.reason.as_deref(), Some("FailedCreate"));
+    assert_eq!(event.count, Some(i32::try_from(fault.hits()).unwrap()));
+
+    fault.remove();
+    sleep(MINUTE * 6).await;
+    assert_eq!(world.pods().await.len(), 2);
+    assert_eq!(failure(api.get("web").await.unwrap()), None);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_again_is_counted() {
+    let world = world(&[]).await;
+    let source = "[{configMap: {name: absent}}]";
+    world.apply(&deployment(1, source)).await;
+    sleep(MINUTE).await;
+    let events: Api<Event> = Api::namespaced(world.sandbox.admin(), "default");
+    let mounts = ListParams::default().fields("reason=FailedMount");
+    let [event] = events
+        .list(&mounts)
+        .await
+        .unwrap()
+        .items
+        .try_into()
+        .unwrap();
+    // After 0.5, 1, 2, 4, ..., 32 s.
+    assert_eq!(event.count, Some(7));
+    assert!(event.last_timestamp > event.first_timestamp);
+    let now = DeleteParams::default();
+    events.delete(&event.name_any(), &now).await.unwrap();
+    sleep(MINUTE * 2).await;
+    let [anew] = events
+        .list(&mounts)
+        .await
+        .unwrap()
+        .items
+        .try_into()
+        .unwrap();
+    assert!(
+        anew.count > event.count,
+        "where it is gone there is a new one"
+    );
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_keeps_what_others_say_of_it_and_when_it_became_ready() {
+    let world = world(&["one"]).await;
+    sleep(MINUTE).await;
+    let nodes: Api<Node> = Api::all(world.sandbox.admin());
+    let condition = async |type_: &str| -> NodeCondition {
+        let status = nodes.get("one").await.unwrap().status.unwrap();
+        let conditions = status.conditions.unwrap();
+        conditions.into_iter().find(|c| c.type_ == type_).unwrap()
+    };
+    let first = condition("Ready").await;
+    sleep(MINUTE * 6).await;
+    let later = condition("Ready").await;
+    assert_eq!(first.last_transition_time, later.last_transition_time);
+    assert!(later.last_heartbeat_time > first.last_heartbeat_time);
+
+    let patch = Patch::Strategic(json!({"status": {"conditions": [
+        {"type": "Ready", "status": "Unknown"},
+        {"type": "KernelDeadlock", "status": "False"},
+    ]}}));
+    nodes
+        .patch_status("one", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    sleep(MINUTE * 6).await;
+    let again = condition("Ready").await;
+    assert_eq!(again.status, "True");
+    assert!(again.last_transition_time > later.last_transition_time);
+    assert_eq!(condition("KernelDeadlock").await.status, "False");
     world.end().await;
 }
 

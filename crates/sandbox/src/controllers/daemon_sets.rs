@@ -1,170 +1,258 @@
 //! DaemonSets become one pod on each node that their template selects.
 //!
 //! As with Deployments the pods belong to their DaemonSet directly and it has no history. A pod of an old template goes
-//! when the new one may take its place: `maxUnavailable` at a time, or with `OnDelete` when somebody deletes it.
-//! [`plan`] decides from one look; the loop looks again after each change.
+//! when the new one may take its place: `maxUnavailable` at a time, with `maxSurge` when the new one beside it is Ready,
+//! or with `OnDelete` when somebody deletes it. [`plan`] decides from one look; the loop looks again after each change,
+//! as that of Deployments does.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::HashSet;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::mpsc;
+use podcert_runtime::SharedClock;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::cache::{Cache, fresh};
 use super::pods::{
-    controller_of, delete, is_active, is_over, is_ready, owner, pod_of, template_hash,
+    PodId, by_owner, collect, controller_of, is_active, is_over, is_ready, list_owned, pod_of,
+    replace, template_hash,
 };
+use super::retries::{Retries, Trouble};
 use super::scheduler::selects;
+use crate::events::Events;
 
 /// What to do for a DaemonSet now.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Plan {
     /// The nodes that get a pod of the present template.
     create: Vec<String>,
-    /// Which pods to delete, by name.
-    delete: Vec<String>,
+    /// Which pods to delete.
+    delete: Vec<PodId>,
 }
 
 /// Runs until `stop`.
-pub(crate) async fn run(client: Client, stop: CancellationToken) {
-    let (bell, mut rung) = mpsc::channel(1);
-    let watching = async {
-        tokio::join!(
-            super::ring::<DaemonSet>(client.clone(), bell.clone(), stop.clone()),
-            super::ring::<Pod>(client.clone(), bell.clone(), stop.clone()),
-            super::ring::<Node>(client.clone(), bell.clone(), stop.clone()),
-        )
-    };
-    let work = async {
-        let mut any = false;
-        while rung.recv().await.is_some() {
-            while let Err(error) = reconcile(&client, &mut any).await {
-                tracing::debug!(%error, "DaemonSets are looked at again");
-                tokio::time::sleep(RETRY).await;
-            }
-        }
+pub(crate) async fn run(
+    client: Client,
+    clock: SharedClock,
+    sets: Cache<DaemonSet>,
+    pods: Cache<Pod>,
+    nodes: Cache<Node>,
+    stop: CancellationToken,
+) {
+    let mut controller = Controller {
+        events: Events::new(client.clone(), clock, "daemonset-controller", String::new()),
+        client,
+        sets,
+        pods,
+        nodes,
+        retries: Retries::default(),
+        reports: Retries::default(),
     };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        _ = async { tokio::join!(watching, work) } => {}
+        () = controller.run() => {}
     }
 }
 
-/// `any` is whether there has ever been a DaemonSet: without, nothing is read whenever a pod changes.
-async fn reconcile(client: &Client, any: &mut bool) -> kube::Result<()> {
-    let everything = ListParams::default();
-    let sets = Api::<DaemonSet>::all(client.clone())
-        .list(&everything)
-        .await?;
-    *any |= !sets.items.is_empty();
-    if !*any {
-        return Ok(());
+struct Controller {
+    client: Client,
+    events: Events,
+    sets: Cache<DaemonSet>,
+    pods: Cache<Pod>,
+    nodes: Cache<Node>,
+    /// DaemonSets whose pods could not be made or taken away, and pods.
+    retries: Retries,
+    /// DaemonSets whose status could not be written.
+    reports: Retries,
+}
+
+impl Controller {
+    async fn run(&mut self) {
+        tokio::join!(self.sets.ready(), self.pods.ready(), self.nodes.ready());
+        loop {
+            self.pass().await;
+            tokio::select! {
+                () = self.sets.changed() => {}
+                () = self.pods.changed() => {}
+                () = self.nodes.changed() => {}
+                () = self.retries.next() => {}
+                () = self.reports.next() => {}
+            }
+        }
     }
-    let pods = Api::<Pod>::all(client.clone()).list(&everything).await?;
-    let nodes = Api::<Node>::all(client.clone()).list(&everything).await?;
-    let mut there = BTreeSet::new();
-    for set in &sets {
-        there.extend(set.uid());
-        let owned: Vec<&Pod> = pods
+
+    async fn pass(&mut self) {
+        let (sets, pods, nodes) = (self.sets.look(), self.pods.look(), self.nodes.look());
+        let nodes: Vec<&Node> = nodes.iter().map(AsRef::as_ref).collect();
+        let mut owned = by_owner::<DaemonSet>(&pods);
+        let there: HashSet<&str> = sets
             .iter()
-            .filter(|pod| {
-                owner::<DaemonSet>(pod)
-                    .is_some_and(|owner| Some(&owner.uid) == set.metadata.uid.as_ref())
-            })
+            .filter_map(|set| set.metadata.uid.as_deref())
+            .chain(pods.iter().filter_map(|pod| pod.metadata.uid.as_deref()))
             .collect();
-        if set.metadata.deletion_timestamp.is_none() {
-            execute(client, set, &plan(set, &nodes.items, &owned)).await?;
-            report(client, set, &nodes.items, &owned).await?;
+        self.retries.retain(|uid| there.contains(uid));
+        self.reports.retain(|uid| there.contains(uid));
+        for set in &sets {
+            let uid = set.metadata.uid.as_deref().unwrap_or_default();
+            let owned = owned.remove(uid).unwrap_or_default();
+            if set.metadata.deletion_timestamp.is_none() {
+                self.reconcile(set, &nodes, &owned).await;
+            }
+        }
+        let orphans = owned.into_values().flatten();
+        collect::<DaemonSet>(&self.client, orphans, &mut self.retries).await;
+    }
+
+    async fn reconcile(&mut self, set: &DaemonSet, nodes: &[&Node], owned: &[&Pod]) {
+        if self.retries.is_due(set) {
+            let mut outcome = Ok(());
+            if plan(set, nodes, owned) != Plan::default() {
+                outcome = self.act(set, nodes).await;
+            }
+            if let Err(error) = &outcome {
+                let (namespace, name) = (set.namespace(), set.name_any());
+                tracing::warn!(namespace, name, %error, "a DaemonSet is tried again later");
+            }
+            self.retries.note(set, &outcome);
+        }
+        if self.reports.is_due(set) {
+            let outcome = self.report(set, nodes, owned).await.map_err(Trouble::from);
+            self.reports.note(set, &outcome);
         }
     }
-    for pod in &pods {
-        let orphaned = owner::<DaemonSet>(pod).is_some_and(|owner| !there.contains(&owner.uid));
-        if orphaned && pod.metadata.deletion_timestamp.is_none() {
-            let namespace = pod.namespace().unwrap_or_default();
-            delete(client, &namespace, &pod.name_any()).await?;
+
+    /// Does what is to do by what the API says now.
+    async fn act(&self, set: &DaemonSet, nodes: &[&Node]) -> Result<(), Trouble> {
+        let Some(set) = fresh(&self.api(set), set).await? else {
+            return Ok(());
+        };
+        let owned = list_owned(&self.client, &set).await?;
+        let plan = plan(&set, nodes, &owned.iter().collect::<Vec<_>>());
+        let create = plan.create.iter().map(|node| pod(&set, node)).collect();
+        replace(&self.client, &self.events, &set, &plan.delete, create).await
+    }
+
+    /// Writes the status if it is to be another one.
+    async fn report(&self, set: &DaemonSet, nodes: &[&Node], owned: &[&Pod]) -> kube::Result<()> {
+        let status = status(set, nodes, owned);
+        if Some(&status) == set.status.as_ref() {
+            return Ok(());
+        }
+        let patch = json!({ "metadata": { "uid": set.uid() }, "status": status });
+        let patched = self
+            .api(set)
+            .patch_status(
+                &set.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(patch),
+            )
+            .await;
+        match patched {
+            // It went, or another of its name came.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                Ok(())
+            }
+            patched => patched.map(|_| ()),
         }
     }
-    Ok(())
+
+    fn api(&self, set: &DaemonSet) -> Api<DaemonSet> {
+        Api::namespaced(self.client.clone(), &set.namespace().unwrap_or_default())
+    }
 }
 
 /// What brings the DaemonSet's pods nearer to what it wants.
-fn plan(set: &DaemonSet, nodes: &[Node], owned: &[&Pod]) -> Plan {
+fn plan(set: &DaemonSet, nodes: &[&Node], owned: &[&Pod]) -> Plan {
     let mut plan = Plan::default();
     let wanted = wanted(set, nodes);
-    let hash = hash(set);
-    let mut unavailable = 0;
-    let mut old: Vec<&Pod> = Vec::new();
-    for node in &wanted {
-        let on_node = owned.iter().filter(|pod| node_of(pod) == Some(node));
-        let mut active = on_node.clone().filter(|pod| is_active(pod));
-        match active.next() {
-            // A pod that is going has the place until it is gone.
-            None if on_node.clone().any(|pod| !is_over(pod)) => unavailable += 1,
-            None => {
-                plan.create.push(node.clone());
-                unavailable += 1;
-            }
-            Some(pod) => {
-                unavailable += usize::from(!is_ready(pod));
-                if pod.labels().get(HASH_LABEL) != Some(&hash) {
-                    old.push(pod);
-                }
-            }
-        }
-        plan.delete.extend(active.map(|pod| pod.name_any()));
-    }
     let misplaced = |pod: &&&Pod| {
         let placed = node_of(pod).is_some_and(|node| wanted.iter().any(|it| it == node));
         pod.metadata.deletion_timestamp.is_none() && (!placed || is_over(pod))
     };
     let misplaced = owned.iter().filter(misplaced);
-    plan.delete.extend(misplaced.map(|pod| pod.name_any()));
+    plan.delete.extend(misplaced.map(|pod| PodId::of(pod)));
 
     let strategy = set.spec.update_strategy.as_ref();
-    if strategy.is_some_and(|strategy| strategy.type_.as_deref() == Some("OnDelete")) {
-        return plan;
-    }
+    let on_delete = strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("OnDelete");
     let rolling = strategy.and_then(|strategy| strategy.rolling_update.as_ref());
-    let most = match rolling.and_then(|rolling| rolling.max_unavailable.as_ref()) {
-        Some(IntOrString::Int(count)) => usize::try_from(*count).unwrap_or(1),
-        Some(IntOrString::String(text)) => {
-            let percent = text.strip_suffix('%').and_then(|p| p.parse::<usize>().ok());
-            (wanted.len() * percent.unwrap_or(0)).div_ceil(100)
+    let surge = rolling.and_then(|rolling| rolling.max_surge.as_ref());
+    let surge = surge.map_or(0, |surge| share(surge, wanted.len()));
+    let unavailable = rolling.and_then(|rolling| rolling.max_unavailable.as_ref());
+    let unavailable = unavailable.map_or(1, |most| share(most, wanted.len()));
+
+    let hash = hash(set);
+    // What is not there or not Ready, and the old pods in whose place a new one comes.
+    let (mut missing, mut old): (usize, Vec<&Pod>) = (0, Vec::new());
+    // How many nodes have a new pod that is not Ready beside an old one, and which would have one next.
+    let (mut surging, mut next): (usize, Vec<&String>) = (0, Vec::new());
+    for node in &wanted {
+        let on_node = owned.iter().filter(|pod| node_of(pod) == Some(node));
+        let active = on_node.clone().filter(|pod| is_active(pod));
+        let is_new = |pod: &&&Pod| pod.labels().get(HASH_LABEL) == Some(&hash);
+        let (mut news, mut olds): (Vec<&Pod>, Vec<&Pod>) = active.partition(is_new);
+        if on_delete || surge == 0 {
+            // One of either kind has the place.
+            let surplus = if news.is_empty() {
+                &mut olds
+            } else {
+                &mut news
+            };
+            let surplus = surplus.split_off(surplus.len().min(1));
+            plan.delete.extend(surplus.into_iter().map(PodId::of));
+            if !news.is_empty() {
+                plan.delete.extend(olds.drain(..).map(PodId::of));
+            }
+        } else {
+            for surplus in [&mut news, &mut olds] {
+                let surplus = surplus.split_off(surplus.len().min(1));
+                plan.delete.extend(surplus.into_iter().map(PodId::of));
+            }
         }
-        None => 1,
-    };
-    // An old pod that is not Ready costs nothing.
+        match (news.first(), olds.first()) {
+            // A pod that is going has the place until it is gone.
+            (None, None) if on_node.clone().any(|pod| !is_over(pod)) => missing += 1,
+            (None, None) => {
+                plan.create.push(node.clone());
+                missing += 1;
+            }
+            (Some(new), None) => missing += usize::from(!is_ready(new)),
+            (None, Some(_)) if on_delete => {}
+            (None, Some(it)) if surge == 0 => {
+                missing += usize::from(!is_ready(it));
+                old.push(it);
+            }
+            // An old pod that is not Ready costs nothing.
+            (None, Some(old)) if !is_ready(old) => plan.create.push(node.clone()),
+            (None, Some(_)) => next.push(node),
+            (Some(new), Some(old)) if is_ready(new) => plan.delete.push(PodId::of(old)),
+            (Some(_), Some(_)) => surging += 1,
+        }
+    }
+    let room = surge.saturating_sub(surging);
+    plan.create.extend(next.into_iter().take(room).cloned());
+    // Here, too.
     let (ready, unready): (Vec<&Pod>, Vec<&Pod>) = old.into_iter().partition(|pod| is_ready(pod));
-    plan.delete.extend(unready.iter().map(|pod| pod.name_any()));
-    let spare = most.max(1).saturating_sub(unavailable);
+    plan.delete.extend(unready.into_iter().map(PodId::of));
+    let spare = unavailable.max(1).saturating_sub(missing);
     plan.delete
-        .extend(ready.iter().take(spare).map(|pod| pod.name_any()));
+        .extend(ready.into_iter().take(spare).map(PodId::of));
     plan
 }
 
-async fn execute(client: &Client, set: &DaemonSet, plan: &Plan) -> kube::Result<()> {
-    let namespace = set.namespace().unwrap_or_default();
-    for name in &plan.delete {
-        delete(client, &namespace, name).await?;
-    }
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-    for node in &plan.create {
-        match pods.create(&PostParams::default(), &pod(set, node)).await {
-            // A pod the API server refuses is refused again until the DaemonSet changes.
-            Err(kube::Error::Api(status)) if status.is_invalid() || status.code == 400 => {
-                let name = set.name_any();
-                tracing::warn!(%namespace, name, message = status.message, "its pods are invalid");
-                return Ok(());
-            }
-            created => drop(created?),
+/// A count, or a percentage of so many nodes.
+fn share(value: &IntOrString, nodes: usize) -> usize {
+    match value {
+        IntOrString::Int(count) => usize::try_from(*count).unwrap_or_default(),
+        IntOrString::String(text) => {
+            let percent = text.strip_suffix('%').and_then(|p| p.parse::<usize>().ok());
+            nodes.saturating_mul(percent.unwrap_or(0)).div_ceil(100)
         }
     }
-    Ok(())
 }
 
 /// A pod of the DaemonSet's present template, on this node.
@@ -180,56 +268,53 @@ fn pod(set: &DaemonSet, node: &str) -> Pod {
     made
 }
 
-async fn report(
-    client: &Client,
-    set: &DaemonSet,
-    nodes: &[Node],
-    owned: &[&Pod],
-) -> kube::Result<()> {
+/// The status by what its pods are. Of several on a node the oldest counts.
+fn status(set: &DaemonSet, nodes: &[&Node], owned: &[&Pod]) -> DaemonSetStatus {
     let wanted = wanted(set, nodes);
     let hash = hash(set);
-    let count = |holds: &dyn Fn(&Pod) -> bool| {
-        let pods = owned.iter().filter(|pod| is_active(pod) && holds(pod));
-        i32::try_from(pods.count()).unwrap_or(i32::MAX)
+    let active = |node: &str| {
+        let pods = owned.iter().filter(|pod| is_active(pod));
+        pods.filter(|pod| node_of(pod) == Some(node))
+            .min_by_key(|pod| pod.creation_timestamp())
     };
-    let placed = |pod: &Pod| node_of(pod).is_some_and(|node| wanted.iter().any(|it| it == node));
+    let oldest: Vec<&Pod> = wanted
+        .iter()
+        .filter_map(|node| active(node).copied())
+        .collect();
+    let count = |holds: &dyn Fn(&Pod) -> bool| {
+        let pods = oldest.iter().filter(|pod| holds(pod)).count();
+        i32::try_from(pods).unwrap_or(i32::MAX)
+    };
+    let elsewhere: HashSet<Option<&str>> = owned
+        .iter()
+        .filter(|pod| is_active(pod))
+        .map(|pod| node_of(pod))
+        .filter(|node| !wanted.iter().any(|it| Some(it.as_str()) == *node))
+        .collect();
     let desired = i32::try_from(wanted.len()).unwrap_or(i32::MAX);
-    let ready = count(&|pod| placed(pod) && is_ready(pod));
-    let updated = count(&|pod| placed(pod) && pod.labels().get(HASH_LABEL) == Some(&hash));
-    let status = DaemonSetStatus {
-        current_number_scheduled: count(&placed),
+    let ready = count(&is_ready);
+    let updated = count(&|pod| pod.labels().get(HASH_LABEL) == Some(&hash));
+    DaemonSetStatus {
+        current_number_scheduled: count(&|_| true),
         desired_number_scheduled: desired,
         number_available: Some(ready),
-        number_misscheduled: count(&|pod| !placed(pod)),
+        number_misscheduled: i32::try_from(elsewhere.len()).unwrap_or(i32::MAX),
         number_ready: ready,
         number_unavailable: Some(desired.saturating_sub(ready)),
         observed_generation: set.metadata.generation,
         updated_number_scheduled: Some(updated),
         ..DaemonSetStatus::default()
-    };
-    if Some(&status) == set.status.as_ref() {
-        return Ok(());
-    }
-    let sets: Api<DaemonSet> =
-        Api::namespaced(client.clone(), &set.namespace().unwrap_or_default());
-    let patch = Patch::Merge(serde_json::json!({ "status": status }));
-    match sets
-        .patch_status(&set.name_any(), &PatchParams::default(), &patch)
-        .await
-    {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        patched => patched.map(|_| ()),
     }
 }
 
 /// The nodes that are to have a pod.
-fn wanted(set: &DaemonSet, nodes: &[Node]) -> Vec<String> {
+fn wanted(set: &DaemonSet, nodes: &[&Node]) -> Vec<String> {
     let spec = set.spec.template.spec.as_ref();
     let named = spec.and_then(|spec| spec.node_name.as_deref());
     nodes
         .iter()
         .filter(|node| selects(spec, node))
-        .map(ResourceExt::name_any)
+        .map(|node| node.name_any())
         .filter(|name| named.is_none_or(|named| named == name))
         .collect()
 }
@@ -243,7 +328,6 @@ fn node_of(pod: &Pod) -> Option<&str> {
 }
 
 const HASH_LABEL: &str = "controller-revision-hash";
-const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

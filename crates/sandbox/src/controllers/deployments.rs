@@ -3,87 +3,188 @@
 //! The pods belong to their Deployment directly: there are no ReplicaSets, since a sandbox has no history to roll back
 //! to. Names, labels and the hash of the template look as in a cluster (`<deployment>-<hash>-<5 characters>`,
 //! `pod-template-hash`), and updates roll with `maxSurge` and `maxUnavailable`. [`plan`] decides from one look at a
-//! Deployment and its pods; the loop looks again after each change. It reads the API, not a cache: a pod it has just
-//! created is never created twice.
+//! Deployment and its pods; the loop looks again after each change. What it decides from the caches it decides once more
+//! from the API before it does it: a pod it has just created is never created twice.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use podcert_runtime::SharedClock;
-use tokio::sync::mpsc;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::pods::{controller_of, delete, is_active, is_ready, owner, pod_of, template_hash};
+use super::cache::{Cache, fresh};
+use super::pods::{
+    FAILED_CREATE, PodId, by_owner, collect, controller_of, is_active, is_ready, list_owned,
+    pod_of, replace, template_hash,
+};
+use super::retries::{Retries, Trouble};
+use crate::events::Events;
 
 /// What to do for a Deployment now.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Plan {
     /// How many pods of the present template to create.
     create: usize,
-    /// Which pods to delete, by name.
-    delete: Vec<String>,
+    /// Which pods to delete.
+    delete: Vec<PodId>,
 }
 
 /// Runs until `stop`.
-pub(crate) async fn run(client: Client, clock: SharedClock, stop: CancellationToken) {
-    let (bell, mut rung) = mpsc::channel(1);
-    let deployments = super::ring::<Deployment>(client.clone(), bell.clone(), stop.clone());
-    let pods = super::ring::<Pod>(client.clone(), bell, stop.clone());
-    let work = async {
-        while rung.recv().await.is_some() {
-            while let Err(error) = reconcile(&client, &clock).await {
-                tracing::debug!(%error, "Deployments are looked at again");
-                tokio::time::sleep(RETRY).await;
-            }
-        }
+pub(crate) async fn run(
+    client: Client,
+    clock: SharedClock,
+    deployments: Cache<Deployment>,
+    pods: Cache<Pod>,
+    stop: CancellationToken,
+) {
+    let mut controller = Controller {
+        events: Events::new(
+            client.clone(),
+            clock,
+            "deployment-controller",
+            String::new(),
+        ),
+        client,
+        deployments,
+        pods,
+        retries: Retries::default(),
+        reports: Retries::default(),
     };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        ((), (), ()) = async { tokio::join!(deployments, pods, work) } => {}
+        () = controller.run() => {}
     }
 }
 
-async fn reconcile(client: &Client, clock: &SharedClock) -> kube::Result<()> {
-    let everything = ListParams::default();
-    let deployments = Api::<Deployment>::all(client.clone())
-        .list(&everything)
-        .await?;
-    let pods = Api::<Pod>::all(client.clone()).list(&everything).await?;
-    let mut there = BTreeSet::new();
-    for deployment in &deployments {
-        there.extend(deployment.uid());
-        let owned: Vec<&Pod> = pods
+struct Controller {
+    client: Client,
+    events: Events,
+    deployments: Cache<Deployment>,
+    pods: Cache<Pod>,
+    /// Deployments whose pods could not be made or taken away, and pods.
+    retries: Retries,
+    /// Deployments whose status could not be written.
+    reports: Retries,
+}
+
+impl Controller {
+    async fn run(&mut self) {
+        tokio::join!(self.deployments.ready(), self.pods.ready());
+        loop {
+            self.pass().await;
+            tokio::select! {
+                () = self.deployments.changed() => {}
+                () = self.pods.changed() => {}
+                () = self.retries.next() => {}
+                () = self.reports.next() => {}
+            }
+        }
+    }
+
+    async fn pass(&mut self) {
+        let (deployments, pods) = (self.deployments.look(), self.pods.look());
+        let mut owned = by_owner::<Deployment>(&pods);
+        let there: HashSet<&str> = deployments
             .iter()
-            .filter(|pod| {
-                owner::<Deployment>(pod)
-                    .is_some_and(|owner| Some(&owner.uid) == deployment.metadata.uid.as_ref())
-            })
+            .filter_map(|deployment| deployment.metadata.uid.as_deref())
+            .chain(pods.iter().filter_map(|pod| pod.metadata.uid.as_deref()))
             .collect();
-        if deployment.metadata.deletion_timestamp.is_none() {
-            execute(client, deployment, &plan(deployment, &owned)).await?;
-            report(client, deployment, &owned, clock.now()).await?;
+        self.retries.retain(|uid| there.contains(uid));
+        self.reports.retain(|uid| there.contains(uid));
+        for deployment in &deployments {
+            let uid = deployment.metadata.uid.as_deref().unwrap_or_default();
+            let owned = owned.remove(uid).unwrap_or_default();
+            if deployment.metadata.deletion_timestamp.is_none() {
+                self.reconcile(deployment, &owned).await;
+            }
+        }
+        let orphans = owned.into_values().flatten();
+        collect::<Deployment>(&self.client, orphans, &mut self.retries).await;
+    }
+
+    async fn reconcile(&mut self, deployment: &Deployment, owned: &[&Pod]) {
+        if self.retries.is_due(deployment) {
+            let mut outcome = Ok(());
+            if plan(deployment, owned) != Plan::default() {
+                outcome = self.act(deployment).await;
+            }
+            if let Err(error) = &outcome {
+                let (namespace, name) = (deployment.namespace(), deployment.name_any());
+                tracing::warn!(namespace, name, %error, "a Deployment is tried again later");
+            }
+            self.retries.note(deployment, &outcome);
+        }
+        if self.reports.is_due(deployment) {
+            let outcome = self.report(deployment, owned).await.map_err(Trouble::from);
+            self.reports.note(deployment, &outcome);
         }
     }
-    for pod in &pods {
-        let orphaned = owner::<Deployment>(pod).is_some_and(|owner| !there.contains(&owner.uid));
-        if orphaned && pod.metadata.deletion_timestamp.is_none() {
-            delete(
-                client,
-                &pod.namespace().unwrap_or_default(),
-                &pod.name_any(),
+
+    /// Does what is to do by what the API says now.
+    async fn act(&self, deployment: &Deployment) -> Result<(), Trouble> {
+        let Some(deployment) = fresh(&self.api(deployment), deployment).await? else {
+            return Ok(());
+        };
+        let owned = list_owned(&self.client, &deployment).await?;
+        let plan = plan(&deployment, &owned.iter().collect::<Vec<_>>());
+        let create = (0..plan.create).map(|_| pod(&deployment)).collect();
+        replace(
+            &self.client,
+            &self.events,
+            &deployment,
+            &plan.delete,
+            create,
+        )
+        .await
+    }
+
+    /// Writes the status if it is to be another one.
+    async fn report(&self, deployment: &Deployment, owned: &[&Pod]) -> kube::Result<()> {
+        let now = self.events.now().0;
+        let refused = self.retries.refusal(deployment);
+        if Some(&status(deployment, owned, refused, now)) == deployment.status.as_ref() {
+            return Ok(());
+        }
+        let deployments = self.api(deployment);
+        // Its own last status may not have come back yet.
+        let Some(deployment) = fresh(&deployments, deployment).await? else {
+            return Ok(());
+        };
+        let status = status(&deployment, owned, refused, now);
+        if Some(&status) == deployment.status.as_ref() {
+            return Ok(());
+        }
+        let patch = json!({ "metadata": { "uid": deployment.uid() }, "status": status });
+        let patched = deployments
+            .patch_status(
+                &deployment.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(patch),
             )
-            .await?;
+            .await;
+        match patched {
+            // It went, or another of its name came.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                Ok(())
+            }
+            patched => patched.map(|_| ()),
         }
     }
-    Ok(())
+
+    fn api(&self, deployment: &Deployment) -> Api<Deployment> {
+        Api::namespaced(
+            self.client.clone(),
+            &deployment.namespace().unwrap_or_default(),
+        )
+    }
 }
 
 /// What brings the Deployment's pods nearer to what it wants, without ever having more than `replicas + maxSurge` of
@@ -117,11 +218,11 @@ fn plan(deployment: &Deployment, owned: &[&Pod]) -> Plan {
     });
     let too_many = new.len().saturating_sub(desired);
     plan.delete
-        .extend(surplus.iter().take(too_many).map(|pod| pod.name_any()));
+        .extend(surplus.iter().take(too_many).map(|pod| PodId::of(pod)));
 
     let strategy = spec.strategy.as_ref();
     if strategy.is_some_and(|strategy| strategy.type_.as_deref() == Some("Recreate")) {
-        plan.delete.extend(old.iter().map(|pod| pod.name_any()));
+        plan.delete.extend(old.iter().map(|pod| PodId::of(pod)));
         let old_there = owned.iter().any(|pod| !is_new(&pod));
         if !old_there {
             plan.create = desired.saturating_sub(new.len());
@@ -153,32 +254,12 @@ fn plan(deployment: &Deployment, owned: &[&Pod]) -> Plan {
     plan.create = desired.saturating_sub(new.len()).min(room);
 
     let (ready, unready): (Vec<&Pod>, Vec<&Pod>) = old.iter().partition(|pod| is_ready(pod));
-    plan.delete.extend(unready.iter().map(|pod| pod.name_any()));
+    plan.delete.extend(unready.iter().map(|pod| PodId::of(pod)));
     let available = ready.len() + new.iter().filter(|pod| is_ready(pod)).count();
     let spare = available.saturating_sub(desired.saturating_sub(unavailable));
     plan.delete
-        .extend(ready.iter().take(spare).map(|pod| pod.name_any()));
+        .extend(ready.iter().take(spare).map(|pod| PodId::of(pod)));
     plan
-}
-
-async fn execute(client: &Client, deployment: &Deployment, plan: &Plan) -> kube::Result<()> {
-    let namespace = deployment.namespace().unwrap_or_default();
-    for name in &plan.delete {
-        delete(client, &namespace, name).await?;
-    }
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-    for _ in 0..plan.create {
-        match pods.create(&PostParams::default(), &pod(deployment)).await {
-            // A pod the API server refuses is refused again until the Deployment changes.
-            Err(kube::Error::Api(status)) if status.is_invalid() || status.code == 400 => {
-                let name = deployment.name_any();
-                tracing::warn!(%namespace, name, message = status.message, "its pods are invalid");
-                return Ok(());
-            }
-            created => created?,
-        };
-    }
-    Ok(())
 }
 
 /// A pod of the Deployment's present template.
@@ -195,12 +276,13 @@ fn pod(deployment: &Deployment) -> Pod {
     )
 }
 
-async fn report(
-    client: &Client,
+/// The status by what its pods are; `refused` is why the last try to do something for it failed.
+fn status(
     deployment: &Deployment,
     owned: &[&Pod],
+    refused: Option<&str>,
     now: Timestamp,
-) -> kube::Result<()> {
+) -> DeploymentStatus {
     let spec = &deployment.spec;
     let hash = template_hash(&spec.template);
     let count = |holds: &dyn Fn(&Pod) -> bool| {
@@ -220,22 +302,32 @@ async fn report(
     let old = deployment.status.clone().unwrap_or_default();
     let condition = |type_: &str, holds: bool, reason: &str, message: String| {
         let status = if holds { "True" } else { "False" };
-        let held = old.conditions.iter().flatten().find(|c| {
-            c.type_.as_deref() == Some(type_)
-                && c.status.as_deref() == Some(status)
-                && c.reason.as_deref() == Some(reason)
-        });
-        held.cloned().unwrap_or_else(|| DeploymentCondition {
+        let mut held = old.conditions.iter().flatten();
+        let held = held.find(|c| c.type_.as_deref() == Some(type_));
+        let since = held
+            .filter(|c| c.status.as_deref() == Some(status))
+            .and_then(|c| c.last_transition_time.clone());
+        let updated = held
+            .filter(|c| {
+                let said = (
+                    c.status.as_deref(),
+                    c.reason.as_deref(),
+                    c.message.as_deref(),
+                );
+                said == (Some(status), Some(reason), Some(&message))
+            })
+            .and_then(|c| c.last_update_time.clone());
+        DeploymentCondition {
             type_: Some(type_.to_owned()),
             status: Some(status.to_owned()),
             reason: Some(reason.to_owned()),
-            last_transition_time: Some(Time(now)),
-            last_update_time: Some(Time(now)),
+            last_transition_time: since.or(Some(Time(now))),
+            last_update_time: updated.or(Some(Time(now))),
             message: Some(message),
-        })
+        }
     };
     let name = deployment.name_any();
-    let conditions = vec![
+    let mut conditions = vec![
         if ready_enough {
             let message = "Deployment has minimum availability.".to_owned();
             condition("Available", true, "MinimumReplicasAvailable", message)
@@ -251,7 +343,15 @@ async fn report(
             condition("Progressing", true, "ReplicaSetUpdated", message)
         },
     ];
-    let status = DeploymentStatus {
+    if let Some(message) = refused {
+        conditions.push(condition(
+            "ReplicaFailure",
+            true,
+            FAILED_CREATE,
+            message.to_owned(),
+        ));
+    }
+    DeploymentStatus {
         available_replicas: Some(ready),
         conditions: Some(conditions),
         observed_generation: deployment.metadata.generation,
@@ -260,19 +360,6 @@ async fn report(
         unavailable_replicas: Some(desired.saturating_sub(ready).max(0)),
         updated_replicas: Some(updated),
         ..DeploymentStatus::default()
-    };
-    if Some(&status) == deployment.status.as_ref() {
-        return Ok(());
-    }
-    let deployments: Api<Deployment> =
-        Api::namespaced(client.clone(), &deployment.namespace().unwrap_or_default());
-    let patch = Patch::Merge(serde_json::json!({ "status": status }));
-    match deployments
-        .patch_status(&name, &PatchParams::default(), &patch)
-        .await
-    {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        patched => patched.map(|_| ()),
     }
 }
 
@@ -303,7 +390,6 @@ fn share(value: Option<&IntOrString>, whole: usize, round: Round) -> usize {
 const HASH_LABEL: &str = "pod-template-hash";
 /// No manifest fills the memory with pods. How many of them become processes is up to the nodes, which take 110 each.
 const MAX_PODS: usize = 2000;
-const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::cache::Cache;
 use super::pods::is_ready;
 use crate::folders::PodFolders;
 use crate::kubelet::Node;
@@ -27,43 +27,38 @@ use crate::pod_map::Services;
 use crate::state_dir::write_private;
 
 /// Runs until `stop`.
-pub(crate) async fn run(client: Client, node: Arc<Node>, stop: CancellationToken) {
-    let (bell, mut rung) = mpsc::channel(1);
-    let services = super::ring::<Service>(client.clone(), bell.clone(), stop.clone());
-    let pods = super::ring::<Pod>(client.clone(), bell, stop.clone());
+pub(crate) async fn run(
+    mut services: Cache<Service>,
+    mut pods: Cache<Pod>,
+    node: Arc<Node>,
+    stop: CancellationToken,
+) {
     let mut changes = node.containers.changes();
     let work = async {
         let mut list = ServicesFile::new(&node.folders);
-        let mut objects = None;
         let mut pause = POLL;
+        tokio::join!(services.ready(), pods.ready());
+        let (mut their_services, mut their_pods) = (services.look(), pods.look());
         loop {
-            if objects.is_none() {
-                objects = look(&client).await;
-            }
-            let missing = match &objects {
-                Some((services, pods)) => list.write(services, pods),
-                None => true,
-            };
+            let missing = list.write(&their_services, &their_pods);
             // A process opens its sockets without telling anybody: while one is missing, look for it again and again,
             // less and less often.
             tokio::select! {
-                biased;
-                rung = rung.recv() => {
-                    if rung.is_none() {
-                        return;
-                    }
-                    objects = None;
-                    pause = POLL;
-                }
+                () = services.changed() => {}
+                () = pods.changed() => {}
                 _ = changes.changed() => pause = POLL,
                 () = sleep(pause), if missing => pause = (pause * 2).min(POLL_MAX),
+            }
+            if services.has_changed() || pods.has_changed() {
+                (their_services, their_pods) = (services.look(), pods.look());
+                pause = POLL;
             }
         }
     };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        ((), (), ()) = async { tokio::join!(services, pods, work) } => {}
+        () = work => {}
     }
 }
 
@@ -91,20 +86,6 @@ pub(crate) async fn create_api_service(client: &Client) -> kube::Result<()> {
     Ok(())
 }
 
-/// The Services and pods as they are now; `None` when the API cannot say.
-async fn look(client: &Client) -> Option<(Vec<Service>, Vec<Pod>)> {
-    let everything = ListParams::default();
-    let services = Api::<Service>::all(client.clone());
-    let pods = Api::<Pod>::all(client.clone());
-    match tokio::try_join!(services.list(&everything), pods.list(&everything)) {
-        Ok((services, pods)) => Some((services.items, pods.items)),
-        Err(error) => {
-            tracing::debug!(%error, "endpoints are looked at again");
-            None
-        }
-    }
-}
-
 /// The file, and what it holds.
 #[derive(Debug)]
 struct ServicesFile<'a> {
@@ -122,7 +103,7 @@ impl<'a> ServicesFile<'a> {
 
     /// Brings the file up to date; answers whether something is to be tried again: a Ready pod's socket that is not
     /// there yet, or a file that could not be written.
-    fn write(&mut self, services: &[Service], pods: &[Pod]) -> bool {
+    fn write(&mut self, services: &[Arc<Service>], pods: &[Arc<Pod>]) -> bool {
         let api = self
             .folders
             .services_file()
@@ -213,7 +194,7 @@ fn port_of(socket: &Path) -> Option<u16> {
 }
 
 /// The list.
-fn resolve(services: &[Service], pods: &[Pod], network: &mut impl Network) -> Services {
+fn resolve(services: &[Arc<Service>], pods: &[Arc<Pod>], network: &mut impl Network) -> Services {
     let mut list = Services::default();
     for pod in pods.iter().filter(|pod| is_running(pod)) {
         let Some(address) = network.address(pod) else {
@@ -241,6 +222,7 @@ fn resolve(services: &[Service], pods: &[Pod], network: &mut impl Network) -> Se
             .filter(|selector| !selector.is_empty());
         let behind: Vec<&Pod> = pods
             .iter()
+            .map(AsRef::as_ref)
             .filter(|pod| {
                 let selected = selector.is_some_and(|s| {
                     s.iter()

@@ -1,34 +1,26 @@
 //! The few loops of kube-controller-manager, scheduler and kube-proxy that a sandbox needs, each as thin as it can be.
 
+mod cache;
 pub(crate) mod daemon_sets;
 pub(crate) mod deployments;
 pub(crate) mod endpoints;
 pub(crate) mod namespaces;
 mod pods;
 pub(crate) mod request_cleaner;
+mod retries;
 pub(crate) mod scheduler;
 
+pub(crate) use self::cache::Caches;
 pub use self::pods::is_ready;
 
 use std::pin::pin;
 
 use futures::{Stream, StreamExt};
-use kube::Resource;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
-use serde::de::DeserializeOwned;
+use kube::runtime::watcher;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Rings `bell` whenever an object of the kind changes, until `stop`. Errors start the watch again.
-async fn ring<K>(client: Client, bell: mpsc::Sender<()>, stop: CancellationToken)
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    let stream = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff();
-    ring_for(stream, bell, stop).await;
-}
-
 async fn ring_for<K>(
     stream: impl Stream<Item = watcher::Result<watcher::Event<K>>>,
     bell: mpsc::Sender<()>,

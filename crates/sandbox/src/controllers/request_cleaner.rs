@@ -41,7 +41,8 @@ async fn clean(client: &Client, clock: &SharedClock, poll: Duration) {
             let created = request.creation_timestamp();
             created.is_some_and(|created| now.duration_since(created.0) > THRESHOLD)
         };
-        if let Err(error) = delete(client, Api::all(client.clone()), old).await {
+        let all = ListParams::default();
+        if let Err(error) = delete(client, Api::all(client.clone()), &all, old).await {
             tracing::debug!(%error, "old PodCertificateRequests are looked at again");
         }
     }
@@ -61,7 +62,9 @@ async fn collect(client: &Client) {
             let mut owners = request.owner_references().iter();
             owners.any(|owner| owner.uid == uid)
         };
-        if let Err(error) = delete(client, requests, its).await {
+        // What somebody made for another pod, and gave to this one, is left to the cleaner.
+        let named = ListParams::default().fields(&format!("spec.podName={}", pod.name_any()));
+        if let Err(error) = delete(client, requests, &named, its).await {
             tracing::debug!(%error, pod = pod.name_any(), "its requests are left to the cleaner");
         }
     }
@@ -70,9 +73,10 @@ async fn collect(client: &Client) {
 async fn delete(
     client: &Client,
     requests: Api<PodCertificateRequest>,
+    among: &ListParams,
     wanted: impl Fn(&PodCertificateRequest) -> bool,
 ) -> kube::Result<()> {
-    for request in requests.list(&ListParams::default()).await? {
+    for request in requests.list(among).await? {
         if !wanted(&request) {
             continue;
         }

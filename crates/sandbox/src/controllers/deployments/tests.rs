@@ -1,3 +1,4 @@
+use super::super::pods::owner;
 use super::*;
 
 use proptest::prelude::*;
@@ -26,6 +27,11 @@ fn playing(deployment: &Deployment, name: &str, ready: bool) -> Pod {
     let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": status}]});
     made.status = Some(serde_json::from_value(status).unwrap());
     made
+}
+
+/// The names of pods that are to be deleted.
+fn deleted(plan: &Plan) -> Vec<&str> {
+    plan.delete.iter().map(|pod| pod.name.as_str()).collect()
 }
 
 #[test]
@@ -80,7 +86,7 @@ fn replicas_are_made_and_taken_away() {
     assert_eq!(down.create, 0);
     assert_eq!(down.delete.len(), 2);
     assert!(
-        down.delete.contains(&"b".to_owned()),
+        deleted(&down).contains(&"b"),
         "what is not Ready goes first"
     );
 }
@@ -90,13 +96,8 @@ fn recreate_waits_until_the_old_ones_are_gone() {
     let old = deployment(2, &json!({"type": "Recreate"}), "a");
     let new = deployment(2, &json!({"type": "Recreate"}), "b");
     let mut pod = playing(&old, "x", true);
-    assert_eq!(
-        plan(&new, &[&pod]),
-        Plan {
-            create: 0,
-            delete: vec!["x".to_owned()]
-        }
-    );
+    let first = plan(&new, &[&pod]);
+    assert_eq!((first.create, deleted(&first)), (0, vec!["x"]));
     pod.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
     assert_eq!(plan(&new, &[&pod]), Plan::default());
     assert_eq!(
@@ -133,7 +134,7 @@ proptest! {
         let mut made = 0;
         for index in order {
             let step = plan(&new, &pods.iter().collect::<Vec<_>>());
-            pods.retain(|pod| !step.delete.contains(&pod.name_any()));
+            pods.retain(|pod| !step.delete.contains(&PodId::of(pod)));
             for _ in 0..step.create {
                 made += 1;
                 pods.push(playing(&new, &format!("n{made}"), false));

@@ -41,7 +41,9 @@ impl Network for Fake {
 }
 
 fn resolved(services: &[Service], pods: &[Pod]) -> Services {
-    resolve(services, pods, &mut Fake)
+    let services: Vec<_> = services.iter().cloned().map(Arc::new).collect();
+    let pods: Vec<_> = pods.iter().cloned().map(Arc::new).collect();
+    resolve(&services, &pods, &mut Fake)
 }
 
 #[test]
