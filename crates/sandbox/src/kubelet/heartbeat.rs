@@ -57,11 +57,8 @@ async fn report(node: &Node) -> kube::Result<()> {
     let conditions: Vec<Value> = CONDITIONS
         .iter()
         .map(|(type_, status, reason, message)| {
-            let held = there
-                .conditions
-                .iter()
-                .flatten()
-                .find(|c| c.type_ == *type_);
+            let mut held = there.conditions.iter().flatten();
+            let held = held.find(|c| c.type_ == *type_ && c.status == *status);
             let since = held
                 .and_then(|held| held.last_transition_time.as_ref())
                 .map_or(now, |time| time.0);
@@ -74,6 +71,7 @@ async fn report(node: &Node) -> kube::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let status = json!({
         "addresses": [
+            {"$patch": "replace"},
             {"type": "InternalIP", "address": HOST_ADDRESS},
             {"type": "Hostname", "address": node.name},
         ],
@@ -90,7 +88,8 @@ async fn report(node: &Node) -> kube::Result<()> {
             "osImage": "a process of this machine",
         },
     });
-    let patch = Patch::Merge(json!({ "status": status }));
+    // As the real one does: conditions of types that it does not know are somebody else's, and stay.
+    let patch = Patch::Strategic(json!({ "status": status }));
     nodes
         .patch_status(&node.name, &PatchParams::default(), &patch)
         .await?;
