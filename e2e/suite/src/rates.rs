@@ -97,17 +97,27 @@ async fn measure(real: &Path) -> Result<Vec<Vec<(f64, f64)>>> {
     let name = format!("rates-{:x}", crate::harness::now().as_millisecond());
     let embedded = Load::open(&config, &name).await?;
     let real = Load::open(real, &name).await.context("the real server")?;
+    let all = turns(&embedded, &real).await;
+    // Whatever came of it: the real server is others', too.
+    let closed = real.close().await;
+    server.kill().await;
+    let all = all?;
+    closed.context("its namespace stays on the real server")?;
+    Ok(all)
+}
+
+async fn turns(embedded: &Load, real: &Load) -> Result<Vec<Vec<(f64, f64)>>> {
     let mut all = Vec::new();
     for rate in &RATES {
         let mut turns = Vec::new();
         for turn in 0..TURNS {
             // Who comes first changes: what changes steadily meanwhile hits both alike.
             let pair = if turn % 2 == 0 {
-                let embedded = (rate.measure)(&embedded).await;
-                (embedded, (rate.measure)(&real).await)
+                let embedded = (rate.measure)(embedded).await;
+                (embedded, (rate.measure)(real).await)
             } else {
-                let real = (rate.measure)(&real).await;
-                ((rate.measure)(&embedded).await, real)
+                let real = (rate.measure)(real).await;
+                ((rate.measure)(embedded).await, real)
             };
             let whose = |who: &'static str| move || format!("{}: {who}", rate.counted);
             turns.push((
@@ -117,9 +127,6 @@ async fn measure(real: &Path) -> Result<Vec<Vec<(f64, f64)>>> {
         }
         all.push(turns);
     }
-    embedded.close().await?;
-    real.close().await?;
-    server.kill().await;
     Ok(all)
 }
 

@@ -51,9 +51,9 @@ impl Args {
         let kubectl = kubectl(&Progress::to_stderr()).await?;
         if self.sandbox {
             let sandbox = sandbox::Sandbox::up().await?;
-            let played = sandbox.play(&kubectl).await?;
+            let played = sandbox.play(&kubectl).await;
             sandbox.down().await?;
-            return self.report(&played);
+            return self.report(&played?);
         }
         let scripts = Scripts::read(self.filter.as_deref())?;
         let place = tempfile::tempdir()?;

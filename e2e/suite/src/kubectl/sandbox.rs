@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -25,8 +25,9 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
         quotients.push(start_quotient(&kubectl).await?);
     }
     let sandbox = Sandbox::up().await?;
-    let played = sandbox.play(&kubectl).await?;
+    let played = sandbox.play(&kubectl).await;
     sandbox.down().await?;
+    let played = played?;
     ensure!(
         played.differences.is_empty(),
         "{}",
@@ -46,19 +47,21 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
 async fn start_quotient(kubectl: &Path) -> Result<f64> {
     let program = beside_us()?;
     let begin = Instant::now();
-    run(Command::new(&program).arg("--version")).await?;
+    run(Command::new(&program)
+        .arg("--version")
+        .stdout(Stdio::null()))
+    .await?;
     let version = begin.elapsed();
     let begin = Instant::now();
     let sandbox = Sandbox::up().await?;
-    let asked = Command::new(kubectl)
-        .args(["get", "namespaces"])
+    let asked = run(Command::new(kubectl)
+        .args(["get", "namespaces", "--request-timeout=30s"])
         .env("KUBECONFIG", &sandbox.kubeconfig)
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .status();
-    ensure!(asked.await?.success(), "kubectl got no answer");
+        .stdout(Stdio::null()))
+    .await;
     let answered = begin.elapsed();
     sandbox.down().await?;
+    asked.context("kubectl got no answer")?;
     Ok(answered.as_secs_f64() / version.as_secs_f64())
 }
 
@@ -67,6 +70,7 @@ pub(super) struct Sandbox {
     program: PathBuf,
     pub(super) kubeconfig: PathBuf,
     home: tempfile::TempDir,
+    ended: bool,
 }
 
 impl Sandbox {
@@ -75,22 +79,25 @@ impl Sandbox {
         let program = beside_us()?;
         // Short, because UNIX sockets lie below it.
         let home = tempfile::tempdir_in("/tmp")?;
-        let up = Command::new(&program)
+        // Whatever comes of it, what it has started ends with this.
+        let mut sandbox = Self {
+            program,
+            kubeconfig: PathBuf::new(),
+            home,
+            ended: false,
+        };
+        let mut command = Command::new(&sandbox.program);
+        command
             .args(["sandbox", "up", "--nodes=2", "--output=json"])
             .env_clear()
-            .env("XDG_RUNTIME_DIR", home.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .await?;
-        ensure!(up.status.success(), "podcert sandbox up: {}", up.status);
-        let record: Value = serde_json::from_slice(&up.stdout)?;
+            .env("XDG_RUNTIME_DIR", sandbox.home.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        let printed = run(&mut command).await?;
+        let record: Value = serde_json::from_slice(&printed)?;
         let kubeconfig = record["kubeconfig"].as_str().context("no kubeconfig")?;
-        Ok(Self {
-            program,
-            kubeconfig: PathBuf::from(kubeconfig),
-            home,
-        })
+        sandbox.kubeconfig = PathBuf::from(kubeconfig);
+        Ok(sandbox)
     }
 
     /// Plays the sandbox's transcripts.
@@ -108,9 +115,10 @@ impl Sandbox {
     }
 
     /// Ends it.
-    pub(super) async fn down(self) -> Result<()> {
-        let ended = tokio::time::timeout(PATIENCE, run(&mut self.end())).await;
-        ended.context("podcert sandbox down takes for ever")?
+    pub(super) async fn down(mut self) -> Result<()> {
+        run(&mut self.end()).await?;
+        self.ended = true;
+        Ok(())
     }
 
     fn end(&self) -> Command {
@@ -118,32 +126,45 @@ impl Sandbox {
         command
             .args(["sandbox", "down"])
             .env_clear()
-            .env("XDG_RUNTIME_DIR", self.home.path());
+            .env("XDG_RUNTIME_DIR", self.home.path())
+            .stdout(Stdio::null());
         command
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        // After `down` it finds nothing to do; after a failure nothing may stay.
-        let _ = self
-            .end()
-            .into_std()
+        if self.ended {
+            return;
+        }
+        // After a failure nothing may stay. Its folder is needed until then, so somebody has to wait: not for ever.
+        let mut end = self.end().into_std();
+        end.stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+            .stderr(Stdio::null());
+        let Ok(mut child) = end.spawn() else { return };
+        let begin = Instant::now();
+        while begin.elapsed() < LAST_PATIENCE && matches!(child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
-async fn run(command: &mut Command) -> Result<()> {
-    let status = command.stdout(Stdio::null()).status().await?;
-    ensure!(
-        status.success(),
-        "{:?}: {status}",
-        command.as_std().get_program()
-    );
-    Ok(())
+/// Runs a command, which has so long and no input, and answers with what it prints if it is asked to be piped.
+async fn run(command: &mut Command) -> Result<Vec<u8>> {
+    let words = format!("{:?}", command.as_std());
+    let run = command.stdin(Stdio::null()).kill_on_drop(true).spawn()?;
+    let output = tokio::time::timeout(PATIENCE, run.wait_with_output());
+    let Ok(output) = output.await else {
+        bail!("still running after {} s: {words}", PATIENCE.as_secs());
+    };
+    let output = output?;
+    ensure!(output.status.success(), "{words}: {}", output.status);
+    Ok(output.stdout)
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
 const STARTS: usize = 5;
