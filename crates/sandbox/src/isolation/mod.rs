@@ -18,6 +18,7 @@
 
 mod fabric;
 mod listening;
+mod mount_table;
 mod names;
 mod namespaces;
 mod netlink;

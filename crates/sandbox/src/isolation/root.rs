@@ -18,7 +18,7 @@ use rustix::mount::{
 };
 use rustix::process::pivot_root;
 
-use super::{Error, Run, Step, names};
+use super::{Error, Run, Step, mount_table, names};
 
 /// A root that is being built, below [`Root::new`] in the machine's view.
 #[derive(Debug)]
@@ -115,8 +115,7 @@ impl Root {
 
     /// Makes mounts of the new root read-only, with the flags they have.
     fn make_read_only(&self, which: impl Fn(&Path) -> bool) -> Result<(), Error> {
-        let table = fs::read_to_string("/proc/self/mountinfo").step(|| "list mounts")?;
-        for (target, flags) in table.lines().filter_map(mount_of) {
+        for (target, flags) in mount_table::read().step(|| "list mounts")? {
             if target != self.new && target.starts_with(&self.new) && which(&target) {
                 let flags = flags | MountFlags::BIND | MountFlags::RDONLY;
                 match mount_remount(&target, flags, "") {
@@ -309,7 +308,7 @@ impl Root {
             if mount.read_only {
                 flags |= MountFlags::RDONLY;
             }
-            flags |= kept_flags(&target).step(step)?;
+            flags |= mount_table::flags(&target).step(step)?;
             mount_remount(&target, flags, "").step(step)?;
         }
         Ok(())
@@ -332,7 +331,7 @@ impl Root {
             fs::File::create(&target).step(step)?;
             mount_bind(&real, &target).step(step)?;
             let flags = MountFlags::NOSUID | MountFlags::BIND | MountFlags::RDONLY;
-            let kept = kept_flags(&target).step(step)?;
+            let kept = mount_table::flags(&target).step(step)?;
             mount_remount(&target, flags | kept, "").step(step)?;
         }
         Ok(())
@@ -411,55 +410,6 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The flags of what is mounted there, which its file system may insist on.
-fn kept_flags(target: &Path) -> io::Result<MountFlags> {
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let mut mounts = table.lines().rev().filter_map(mount_of);
-    let found = mounts.find(|(at, _)| at == target);
-    Ok(found.map_or(MountFlags::empty(), |(_, flags)| flags))
-}
-
-/// Where a mount is and which of its flags must stay, from a line of `/proc/self/mountinfo`: proc(5).
-fn mount_of(line: &str) -> Option<(PathBuf, MountFlags)> {
-    let mut fields = line.split(' ').skip(4);
-    let (target, options) = (fields.next()?, fields.next()?);
-    let flags = options.split(',').map(|option| match option {
-        "ro" => MountFlags::RDONLY,
-        "nosuid" => MountFlags::NOSUID,
-        "nodev" => MountFlags::NODEV,
-        "noexec" => MountFlags::NOEXEC,
-        "noatime" => MountFlags::NOATIME,
-        "nodiratime" => MountFlags::NODIRATIME,
-        "relatime" => MountFlags::RELATIME,
-        "nosymfollow" => MountFlags::NOSYMFOLLOW,
-        _ => MountFlags::empty(),
-    });
-    let flags = flags.fold(MountFlags::empty(), |all, flag| all | flag);
-    Some((unescaped(target), flags))
-}
-
-/// Blanks and the like are in three octal digits after a backslash.
-fn unescaped(text: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let digits = tail.get(..3).filter(|_| *first == b'\\');
-        let number = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match number.and_then(|number| u8::from_str_radix(number, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
-}
-
 /// Where a mirror is prepared.
 const ASIDE: &str = "/.mirror";
 const MAX_LINKS: u32 = 40;
@@ -492,14 +442,5 @@ mod tests {
         assert_eq!(place("/var/run/a/b"), expected("/run", "a/b"));
         assert_eq!(place("/../var/../run"), expected("/run", ""));
         assert!(root.resolve(Path::new("/loop")).is_err());
-    }
-
-    #[test]
-    fn mounts_are_read_with_their_flags() {
-        let line = r"36 35 98:0 /mnt1 /mnt\040two rw,nosuid,noatime master:1 - ext3 /dev/root rw";
-        let (target, flags) = mount_of(line).unwrap();
-        assert_eq!(target, Path::new("/mnt two"));
-        assert_eq!(flags, MountFlags::NOSUID | MountFlags::NOATIME);
-        assert_eq!(mount_of("36 35"), None);
     }
 }
