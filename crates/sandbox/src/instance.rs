@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::state_dir::{StateDirError, check_parent, check_private, make_private, write_private};
+use crate::state_dir::{StateDirError, check_private, make_private, safe_parent, write_private};
 
 /// The name of a sandbox that stays: a DNS label (RFC 1123) of at most 32 characters.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -156,7 +156,7 @@ impl Instances {
     /// Those in `folder`, which is made (0700) if it is not there.
     ///
     /// # Errors
-    /// The folder, or the one it is in, lets others in; or its path has a colon, which parts the files of `KUBECONFIG`.
+    /// The folder, or one that it lies in, lets others in; or its path has a colon, which parts the files of `KUBECONFIG`.
     pub fn in_folder(folder: &Path) -> Result<Self, InstanceError> {
         if folder.as_os_str().as_encoded_bytes().contains(&b':') {
             return Err(InstanceError::Colon {
@@ -168,14 +168,13 @@ impl Instances {
             source,
         };
         let parent = folder.parent().unwrap_or(Path::new("/"));
-        check_parent(parent).map_err(failed)??;
-        match make_private(folder) {
+        let parent = safe_parent(parent).map_err(failed)??;
+        let folder = parent.join(folder.file_name().unwrap_or_default());
+        match make_private(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error))?,
-            _ => check_private(folder).map_err(failed)??,
+            _ => check_private(&folder).map_err(failed)??,
         }
-        Ok(Self {
-            folder: folder.to_path_buf(),
-        })
+        Ok(Self { folder })
     }
 
     /// The folder: the sandboxes' own folders belong into it.

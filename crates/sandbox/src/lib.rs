@@ -49,4 +49,4 @@ pub use crate::logs::{LogLine, PodLogs, Stream};
 pub use crate::processes::Processes;
 pub use crate::report::{Remark, Report};
 pub use crate::sandbox::{Door, Error, Options, Runner, Sandbox};
-pub use crate::state_dir::StateDirError;
+pub use crate::state_dir::{StateDirError, make_private, write_private};

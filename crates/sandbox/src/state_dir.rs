@@ -42,11 +42,11 @@ pub enum StateDirError {
     },
     /// Somebody else could put another folder in the place of ours.
     #[error(
-        "{parent} belongs to user {owner} with mode {mode:o}: others could swap the folders in it"
+        "{folder} belongs to user {owner} with mode {mode:o}: others could swap the folders in it"
     )]
     Swappable {
-        /// Where.
-        parent: PathBuf,
+        /// Where: the parent, or a folder that it lies in.
+        folder: PathBuf,
         /// Its owner's number.
         owner: u32,
         /// Its permission bits.
@@ -89,12 +89,12 @@ impl StateDir {
             parent: parent.to_path_buf(),
             source,
         };
+        let parent = &safe_parent(parent).map_err(failed)??;
         if parent.as_os_str().len() > MAX_ROOT {
             return Err(StateDirError::TooLong {
-                parent: parent.to_path_buf(),
+                parent: parent.clone(),
             });
         }
-        check_parent(parent).map_err(failed)??;
         sweep(parent);
         // mkdtemp semantics: the folder is created by us alone, with mode 0700, or not at all.
         let dir = tempfile::Builder::new()
@@ -118,21 +118,27 @@ impl StateDir {
     }
 }
 
-/// Whether only we and the system can rename what we make in `parent`: nobody else may write there, unless the sticky
-/// bit keeps each one's entries apart.
-pub(crate) fn check_parent(parent: &Path) -> io::Result<Result<(), StateDirError>> {
-    let meta = fs::metadata(parent)?;
-    let (owner, mode) = (meta.uid(), meta.mode() & 0o7777);
+/// `parent` without symlinks in its path, where only we and the system can rename what we make there, or any folder on
+/// the way: nobody else may write to one, unless the sticky bit keeps each one's entries apart.
+pub(crate) fn safe_parent(parent: &Path) -> io::Result<Result<PathBuf, StateDirError>> {
+    let parent = fs::canonicalize(parent)?;
     // Whoever owns the root folder is the system, also where a user namespace shows it under another number.
-    let trusted = owner == rustix::process::geteuid().as_raw() || owner == fs::metadata("/")?.uid();
-    if trusted && (mode & 0o022 == 0 || mode & 0o1000 != 0) {
-        return Ok(Ok(()));
+    let trusted = [
+        rustix::process::geteuid().as_raw(),
+        fs::metadata("/")?.uid(),
+    ];
+    for folder in parent.ancestors() {
+        let meta = fs::metadata(folder)?;
+        let (owner, mode) = (meta.uid(), meta.mode() & 0o7777);
+        if !trusted.contains(&owner) || (mode & 0o022 != 0 && mode & 0o1000 == 0) {
+            return Ok(Err(StateDirError::Swappable {
+                folder: folder.to_path_buf(),
+                owner,
+                mode,
+            }));
+        }
     }
-    Ok(Err(StateDirError::Swappable {
-        parent: parent.to_path_buf(),
-        owner,
-        mode,
-    }))
+    Ok(Ok(parent))
 }
 
 /// Takes the lock that says that somebody lives in `folder`. It appears there already locked.
@@ -245,13 +251,19 @@ pub(crate) fn check_private(path: &Path) -> io::Result<Result<(), StateDirError>
     }
 }
 
-/// A folder below the state folder that only we may enter.
-pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+/// Makes a folder that only we may enter.
+///
+/// # Errors
+/// Something of that name is there, or the system refuses.
+pub fn make_private(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(path)
 }
 
 /// Writes a file that only we may read, in one step for those who read it: a rename of a finished file.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// The system refuses.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;
     let parent = path.parent().unwrap_or(Path::new("."));
     let fresh = tempfile::Builder::new()
@@ -336,6 +348,28 @@ mod tests {
             check_private(&link).unwrap().is_err(),
             "a symlink is not a folder of ours"
         );
+    }
+
+    #[test]
+    fn a_place_below_one_that_others_can_write_to_is_refused() {
+        let open = tempfile::tempdir_in("/tmp").unwrap();
+        let ours = open.path().join("ours");
+        fs::create_dir(&ours).unwrap();
+        fs::set_permissions(&ours, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::set_permissions(open.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        let elsewhere = tempfile::tempdir_in("/tmp").unwrap();
+        let link = elsewhere.path().join("link");
+        std::os::unix::fs::symlink(&ours, &link).unwrap();
+        for parent in [&ours, &link] {
+            let refused = StateDir::create(Some(parent)).unwrap_err();
+            let StateDirError::Swappable { folder, mode, .. } = refused else {
+                panic!("{refused}")
+            };
+            assert_eq!((folder.as_path(), mode), (open.path(), 0o770));
+        }
+        fs::set_permissions(open.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let dir = StateDir::create(Some(&link)).unwrap();
+        assert_eq!(dir.path().parent(), Some(ours.as_path()), "not by the link");
     }
 
     #[test]

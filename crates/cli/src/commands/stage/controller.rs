@@ -13,7 +13,7 @@ use kube::Api;
 use podcert_pki::KeyType;
 use podcert_runtime::{Clock, ScaledClock, SharedClock};
 use podcert_sandbox::pod_map::{PodMap, PodName, RunAs};
-use podcert_sandbox::{Sandbox, User, Verb};
+use podcert_sandbox::{Sandbox, User, Verb, make_private, write_private};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -70,7 +70,7 @@ impl Controller {
         echo: fn(&str),
     ) -> Result<Self> {
         let folder = sandbox.state_dir().join("controller");
-        make_private(&folder)?;
+        make_private(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         sandbox.apply(RBAC).await?;
         let mut arguments = vec!["controller".to_owned()];
         for signer in ["service-dns", "spiffe", "pod-identity"] {
@@ -285,7 +285,7 @@ fn write_map(folder: &Path) -> Result<PathBuf> {
         services_file: folder.join("services.json"),
     };
     let file = folder.join("map.json");
-    write_private(&file, &serde_json::to_vec(&map)?)?;
+    write(&file, &serde_json::to_vec(&map)?)?;
     Ok(file)
 }
 
@@ -330,8 +330,12 @@ async fn pool(
         bail!("secret {} has no {POOL_KEY}", args.name)
     };
     let file = folder.join(format!("{signer}-pool.json"));
-    write_private(&file, &pool.0)?;
+    write(&file, &pool.0)?;
     Ok(file)
+}
+
+fn write(file: &Path, content: &[u8]) -> Result<()> {
+    write_private(file, content).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn controller_user() -> User {
@@ -351,26 +355,6 @@ async fn is_ready(address: &str) -> bool {
     ask.await.is_ok_and(|answer| {
         answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200")
     })
-}
-
-fn make_private(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot make {}", folder.display()))
-}
-
-fn write_private(file: &Path, content: &[u8]) -> Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)
-        .and_then(|mut opened| opened.write_all(content))
-        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// As `deploy/controller` names them.
