@@ -253,10 +253,14 @@ fn plan(deployment: &Deployment, owned: &[&Pod]) -> Plan {
         .saturating_sub(new.len() + old.len());
     plan.create = desired.saturating_sub(new.len()).min(room);
 
+    // As upstream: old pods that are not Ready go first, but no more of them than if they were, since they may become it.
+    let floor = desired.saturating_sub(unavailable);
+    let new_ready = new.iter().filter(|pod| is_ready(pod)).count();
+    let spare = old.len().saturating_sub(floor.saturating_sub(new_ready));
     let (ready, unready): (Vec<&Pod>, Vec<&Pod>) = old.iter().partition(|pod| is_ready(pod));
-    plan.delete.extend(unready.iter().map(|pod| PodId::of(pod)));
-    let available = ready.len() + new.iter().filter(|pod| is_ready(pod)).count();
-    let spare = available.saturating_sub(desired.saturating_sub(unavailable));
+    plan.delete
+        .extend(unready.iter().take(spare).map(|pod| PodId::of(pod)));
+    let spare = (ready.len() + new_ready).saturating_sub(floor);
     plan.delete
         .extend(ready.iter().take(spare).map(|pod| PodId::of(pod)));
     plan

@@ -220,6 +220,8 @@ fn resolve(services: &[Arc<Service>], pods: &[Arc<Pod>], network: &mut impl Netw
             .selector
             .as_ref()
             .filter(|selector| !selector.is_empty());
+        let unready = spec.publish_not_ready_addresses == Some(true);
+        let headless = spec.cluster_ip.as_deref() == Some("None");
         let behind: Vec<&Pod> = pods
             .iter()
             .map(AsRef::as_ref)
@@ -231,11 +233,17 @@ fn resolve(services: &[Arc<Service>], pods: &[Arc<Pod>], network: &mut impl Netw
                 selected
                     && pod.metadata.namespace.as_deref() == Some(&namespace)
                     && pod.metadata.deletion_timestamp.is_none()
-                    && is_ready(pod)
+                    && (is_ready(pod) || unready)
             })
             .collect();
         let is_api = (namespace.as_str(), service.name_any().as_str()) == API_SERVER;
         let mut ports: BTreeMap<u16, Vec<PathBuf>> = BTreeMap::new();
+        // A name without an address of its own is its pods', and nobody translates ports.
+        for pod in behind.iter().filter(|_| headless) {
+            for (port, socket) in network.open(pod) {
+                ports.entry(port).or_default().push(socket);
+            }
+        }
         for port in spec.ports.iter().flatten() {
             let tcp = port
                 .protocol
@@ -246,6 +254,12 @@ fn resolve(services: &[Arc<Service>], pods: &[Arc<Pod>], network: &mut impl Netw
             };
             if tcp && is_api && selector.is_none() {
                 ports.insert(number, network.api().into_iter().collect());
+            } else if headless {
+                // Looked for, so that it is looked for again while it is not open.
+                for pod in &behind {
+                    let target = target(port, pod);
+                    target.and_then(|target| network.socket(pod, target));
+                }
             } else if tcp {
                 let open = behind
                     .iter()

@@ -117,6 +117,7 @@ proptest! {
         replicas in 1i32..8,
         surge in 0i32..3,
         unavailable in 0i32..3,
+        broken in any::<u8>(),
         order in proptest::collection::vec(any::<prop::sample::Index>(), 200),
     ) {
         let strategy = json!({
@@ -126,7 +127,9 @@ proptest! {
         let old = deployment(replicas, &strategy, "a");
         let new = deployment(replicas, &strategy, "b");
         let hash = template_hash(&new.spec.template);
-        let mut pods: Vec<Pod> = (0..replicas).map(|n| playing(&old, &format!("o{n}"), true)).collect();
+        let mut pods: Vec<Pod> = (0..replicas)
+            .map(|n| playing(&old, &format!("o{n}"), broken & (1 << n) == 0))
+            .collect();
         let wanted = usize::try_from(replicas).unwrap();
         let surge_limit = wanted + usize::try_from(surge).unwrap();
         let slack = if surge == 0 { unavailable.max(1) } else { unavailable };
@@ -134,13 +137,15 @@ proptest! {
         let mut made = 0;
         for index in order {
             let step = plan(&new, &pods.iter().collect::<Vec<_>>());
+            let ready = pods.iter().filter(|pod| is_ready(pod)).count();
             pods.retain(|pod| !step.delete.contains(&PodId::of(pod)));
+            prop_assert!(pods.len() >= floor, "some may become Ready");
             for _ in 0..step.create {
                 made += 1;
                 pods.push(playing(&new, &format!("n{made}"), false));
             }
             prop_assert!(pods.len() <= surge_limit);
-            prop_assert!(pods.iter().filter(|pod| is_ready(pod)).count() >= floor);
+            prop_assert!(pods.iter().filter(|pod| is_ready(pod)).count() >= floor.min(ready));
             // One of those that are not Ready becomes it.
             let unready: Vec<usize> =
                 (0..pods.len()).filter(|n| !is_ready(&pods[*n])).collect();
@@ -150,7 +155,7 @@ proptest! {
                 }
             } else {
                 let chosen = unready[index.index(unready.len())];
-                pods[chosen] = playing(&new, &pods[chosen].name_any(), true);
+                pods[chosen].status = playing(&new, "", true).status;
             }
         }
         prop_assert!(false, "the update did not end: {} pods", pods.len());

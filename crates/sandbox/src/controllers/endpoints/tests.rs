@@ -122,7 +122,13 @@ fn addresses_lead_where_names_do() {
     let list = resolved(&services, &pods);
     let behind = [PathBuf::from("/a/8443")];
     assert_eq!(list.resolve("10.96.0.7", 443).unwrap(), behind);
-    assert_eq!(list.resolve("bare.demo.svc", 443).unwrap(), behind);
+    assert_eq!(
+        list.resolve("bare.demo.svc", 443),
+        None,
+        "nobody translates"
+    );
+    let open = [PathBuf::from("/a/9090")];
+    assert_eq!(list.resolve("bare.demo.svc", 9090).unwrap(), open);
     assert_eq!(list.addresses["web.demo"], [Ipv4Addr::new(10, 96, 0, 7)]);
     assert_eq!(list.addresses["bare.demo"], [Ipv4Addr::new(10, 0, 0, b'a')]);
     let unready = Ipv4Addr::new(10, 0, 0, b'b').to_string();
@@ -131,6 +137,12 @@ fn addresses_lead_where_names_do() {
         [PathBuf::from("/b/9090")]
     );
     assert_eq!(list.resolve(&unready, 8443), None, "nobody listens there");
+
+    let mut early = bare.clone();
+    early["publishNotReadyAddresses"] = true.into();
+    let list = resolved(&[service("early", &early)], &pods);
+    assert_eq!(list.addresses["early.demo"].len(), 2);
+    assert_eq!(list.resolve("early.demo.svc", 9090).unwrap().len(), 2);
 }
 
 #[test]
