@@ -16,9 +16,9 @@ pub struct Report {
     pub container_restarts: u64,
     /// Times the kubelet was restarted.
     pub kubelet_restarts: u64,
-    /// Pods that do not run because the sandbox cannot honour them.
+    /// Pods that do not run because the sandbox cannot honour them: the first thousand remarks.
     pub refusals: BTreeSet<Remark>,
-    /// What pods asked for that the sandbox does not enforce.
+    /// What pods asked for that the sandbox does not enforce: the first thousand remarks.
     pub notes: BTreeSet<Remark>,
 }
 
@@ -37,6 +37,13 @@ pub struct Remark {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger(Arc<Mutex<Report>>);
 
+impl Report {
+    /// Adds remarks; a sandbox that stays does not remember those of each pod that there ever was.
+    pub(crate) fn remark(set: &mut BTreeSet<Remark>, remarks: impl Iterator<Item = Remark>) {
+        set.extend(remarks.take(MOST_REMARKS.saturating_sub(set.len())));
+    }
+}
+
 impl Ledger {
     /// Writes something down.
     pub(crate) fn note(&self, change: impl FnOnce(&mut Report)) {
@@ -52,3 +59,5 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+const MOST_REMARKS: usize = 1000;

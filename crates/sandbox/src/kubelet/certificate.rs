@@ -12,6 +12,7 @@
 //! `+ 10 min + U(0, 5 min)`, and Denied and Failed are final, on refresh too. [`State::advance`] decides without
 //! touching the world; whoever drives it creates the request and calls [`State::requested`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -55,11 +56,19 @@ pub(crate) struct Credential {
     pub(crate) key: PrivateKey,
     /// The chain as the status held it, PEM, leaf first.
     pub(crate) chain: String,
-    /// The status' `beginRefreshAt`, without jitter.
-    pub(crate) begin_refresh_at: Timestamp,
-    /// The leaf's end.
-    pub(crate) not_after: Timestamp,
+    not_after: Timestamp,
     refresh_at: Timestamp,
+    /// What was told of it.
+    told: BTreeSet<Lateness>,
+}
+
+/// What is told about a certificate, once, when nothing has come in its place.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Lateness {
+    /// It should have been refreshed ten minutes ago.
+    Overdue,
+    /// It is not valid any more.
+    Expired,
 }
 
 /// Why a signer refused or failed, in its words.
@@ -143,20 +152,33 @@ impl State {
         };
     }
 
+    /// What is to be told now about the certificate, before its successor is asked for or while it is waited for.
+    pub(crate) fn lateness(&mut self, now: Timestamp) -> Vec<Lateness> {
+        let (Self::Fresh(current) | Self::Refreshing { current, .. }) = self else {
+            return Vec::new();
+        };
+        let late = now >= current.refresh_at;
+        let overdue = now > later(current.refresh_at, OVERDUE);
+        let expired = late && now > current.not_after;
+        [(Lateness::Overdue, overdue), (Lateness::Expired, expired)]
+            .into_iter()
+            .filter(|(lateness, holds)| *holds && current.told.insert(*lateness))
+            .map(|(lateness, _)| lateness)
+            .collect()
+    }
+
     /// What the files should hold, or why the volume cannot be set up now.
     pub(crate) fn credential(&self) -> Result<&Credential, String> {
         match self {
             Self::Fresh(current) | Self::Refreshing { current, .. } => Ok(current),
-            Self::Initial => Err("PodCertificateRequest not yet created".to_owned()),
-            Self::Waiting(pending) => Err(format!(
-                "PodCertificateRequest {:?} not yet issued",
-                pending.name
+            Self::Initial | Self::Waiting(_) => {
+                Err("credential bundle is not issued yet".to_owned())
+            }
+            Self::Denied(Refusal { reason, message }) => Err(format!(
+                "PodCertificateRequest was permanently denied: reason={reason:?} message={message:?}"
             )),
-            Self::Denied(refusal) => Err(format!(
-                "PodCertificateRequest was permanently denied: {refusal}"
-            )),
-            Self::Failed(refusal) => Err(format!(
-                "PodCertificateRequest has permanently failed: {refusal}"
+            Self::Failed(Refusal { reason, message }) => Err(format!(
+                "PodCertificateRequest was permanently failed: reason={reason:?} message={message:?}"
             )),
         }
     }
@@ -178,13 +200,26 @@ impl State {
             } => Self::Fresh(Credential {
                 key,
                 chain: issued.chain,
-                begin_refresh_at: issued.begin_refresh_at,
+                told: BTreeSet::new(),
                 not_after: issued.not_after,
                 refresh_at: later(issued.begin_refresh_at, jitter),
             }),
             other => other,
         };
         Transition::Issued
+    }
+}
+
+impl Lateness {
+    /// Reason and message of the Event, in the kubelet's words.
+    pub(crate) fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Overdue => (
+                "CertificateOverdueForRefresh",
+                "PodCertificate refresh overdue",
+            ),
+            Self::Expired => ("CertificateExpired", "PodCertificate expired"),
+        }
     }
 }
 
@@ -259,6 +294,9 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
 
 /// A request that cannot be found is given this long, and jitter, before it counts as lost: the watch may lag.
 const LOST_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// From when a certificate is refreshed until the kubelet calls that overdue.
+const OVERDUE: Duration = Duration::from_secs(10 * 60);
 
 /// Both jitters are drawn from zero up to this.
 pub(crate) const JITTER: Duration = Duration::from_secs(5 * 60);

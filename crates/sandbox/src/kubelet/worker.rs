@@ -27,7 +27,7 @@ use super::status::{self, Conditions, ContainerView, View};
 use super::{Seen, Shared};
 use crate::events::Severity;
 use crate::pod_map::PodName;
-use crate::report::Remark;
+use crate::report::{Remark, Report};
 
 /// Plays one pod until it is gone or the kubelet stops.
 pub(super) struct PodWorker {
@@ -264,11 +264,12 @@ impl PodWorker {
                 Outcomes::Notes => &mut report.notes,
                 Outcomes::Refusals => &mut report.refusals,
             };
-            set.extend(sentences.iter().map(|sentence| Remark {
+            let remarks = sentences.iter().map(|sentence| Remark {
                 namespace: self.name.namespace.clone(),
                 pod: self.name.name.clone(),
                 sentence: sentence.clone(),
-            }));
+            });
+            Report::remark(set, remarks);
         });
     }
 

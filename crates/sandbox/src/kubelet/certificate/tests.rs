@@ -55,7 +55,8 @@ fn a_certificate_is_kept_until_its_refresh_and_its_jitter_are_due() {
         state.advance(|_| Some(pending()), at(1), none),
         Transition::Rest
     );
-    assert!(state.credential().unwrap_err().contains("req-a"));
+    let waiting = "credential bundle is not issued yet";
+    assert_eq!(state.credential().unwrap_err(), waiting);
     let jitter = || Duration::from_secs(120);
     let issued = |name: &str| {
         assert_eq!(name, "req-a");
@@ -121,6 +122,26 @@ fn a_lost_refresh_keeps_the_certificate_and_asks_again() {
 }
 
 #[test]
+fn lateness_is_told_once_of_each_certificate_after_its_jitter() {
+    let mut state = waiting();
+    let jitter = || Duration::from_secs(120);
+    assert_eq!(state.lateness(at(1_000_000)), [], "there is none");
+    state.advance(|_| Some(answered("Issued", at(1000))), at(2), jitter);
+    assert_eq!(state.lateness(at(1720)), []);
+    // Whether its successor can be asked for or not.
+    assert_eq!(state.lateness(at(1721)), [Lateness::Overdue]);
+    state.requested(key(), "req-b".to_owned(), at(1721), none());
+    assert_eq!(state.lateness(at(4600)), []);
+    assert_eq!(state.lateness(at(4601)), [Lateness::Expired]);
+    assert_eq!(state.advance(|_| None, at(5000), none), Transition::Lost);
+    assert_eq!(state.lateness(at(5001)), [], "it was told");
+    state.requested(key(), "req-c".to_owned(), at(5001), none());
+    state.advance(|_| Some(answered("Issued", at(6000))), at(5002), none);
+    let both = [Lateness::Overdue, Lateness::Expired];
+    assert_eq!(state.lateness(at(100_000)), both, "another one");
+}
+
+#[test]
 fn denied_and_failed_are_final_even_on_refresh() {
     for word in ["Denied", "Failed"] {
         let mut state = waiting();
@@ -141,7 +162,7 @@ fn denied_and_failed_are_final_even_on_refresh() {
             state
                 .credential()
                 .unwrap_err()
-                .contains("Because: of the weather")
+                .contains(r#"reason="Because" message="of the weather""#)
         );
         assert_eq!(
             state.advance(|_| None, at(1_000_000), none),

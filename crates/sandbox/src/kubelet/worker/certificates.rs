@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{PodCertificateRequest, PodCertificateRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -64,20 +63,24 @@ impl PodWorker {
             };
             let jitter = || node.draw(certificate::JITTER);
             match state.advance(find, node.clock.now(), jitter) {
-                Transition::Request => match self.request(source).await {
-                    Ok((key, request)) => {
-                        let created = request.creation_timestamp().map(|time| time.0);
-                        let created = created.unwrap_or_else(|| node.clock.now());
-                        state.requested(key, request.name_any(), created, jitter());
-                        node.ledger.note(|report| report.requests += 1);
-                        return Ok(());
+                Transition::Request => {
+                    // First: whether it can be asked for is another matter.
+                    self.tell_lateness(state).await;
+                    match self.request(source).await {
+                        Ok((key, request)) => {
+                            let created = request.creation_timestamp().map(|time| time.0);
+                            let created = created.unwrap_or_else(|| node.clock.now());
+                            state.requested(key, request.name_any(), created, jitter());
+                            node.ledger.note(|report| report.requests += 1);
+                            return Ok(());
+                        }
+                        Err(message) => {
+                            self.emit(Severity::Warning, "FailedCertificateRequest", &message)
+                                .await;
+                            return Err(());
+                        }
                     }
-                    Err(message) => {
-                        self.emit(Severity::Warning, "FailedCertificateRequest", &message)
-                            .await;
-                        return Err(());
-                    }
-                },
+                }
                 Transition::Denied(refusal) => {
                     self.emit(Severity::Warning, "Denied", &refusal.to_string())
                         .await;
@@ -90,19 +93,15 @@ impl PodWorker {
                 Transition::Rest => break,
             }
         }
-        if let Ok(credential) = state.credential() {
-            let now = node.clock.now();
-            if now > credential.not_after {
-                let message = "certificate has expired and was not refreshed";
-                self.emit(Severity::Warning, "CertificateExpired", message)
-                    .await;
-            } else if now.duration_since(credential.begin_refresh_at) > OVERDUE {
-                let message = "certificate is overdue for refresh";
-                self.emit(Severity::Warning, "CertificateOverdueForRefresh", message)
-                    .await;
-            }
-        }
+        self.tell_lateness(state).await;
         Ok(())
+    }
+
+    async fn tell_lateness(&self, state: &mut State) {
+        for lateness in state.lateness(self.shared.node.clock.now()) {
+            let (reason, message) = lateness.words();
+            self.emit(Severity::Warning, reason, message).await;
+        }
     }
 
     /// Makes a key and a request for it.
@@ -169,5 +168,3 @@ async fn make_key(key_type: KeyType) -> Result<(PrivateKey, Vec<u8>), String> {
 }
 
 const API_RETRY_MAX: Duration = Duration::from_secs(60);
-/// From `beginRefreshAt` until the kubelet calls a refresh overdue.
-const OVERDUE: SignedDuration = SignedDuration::from_secs(10 * 60);
