@@ -37,8 +37,8 @@ pub trait PodRunner: fmt::Debug + Send + Sync {
     fn exec(&self, launch: &Launch, argv: Vec<String>) -> Result<BoxFuture<'static, Exit>, String>;
 }
 
-/// What a container needs to start.
-#[derive(Clone, Debug)]
+/// What a container needs to start. Its environment may hold secrets, which `Debug` does not show.
+#[derive(Clone)]
 pub struct Launch {
     /// The program that plays the image.
     pub program: Program,
@@ -52,6 +52,16 @@ pub struct Launch {
     pub map: PodMap,
     /// Where the map is.
     pub map_file: PathBuf,
+}
+
+impl fmt::Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launch")
+            .field("program", &self.program)
+            .field("pod", &self.map.pod)
+            .field("container", &self.container)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a container ended.
@@ -173,7 +183,7 @@ impl Containers {
             .0
             .runner
             .start(launch.clone(), StopSignal::new(asked))
-            .inspect_err(|_| self.0.logs.end(&pod, &name))?;
+            .inspect_err(|_| self.0.logs.undo(&pod, &name))?;
         let started = self.0.clock.now();
         let (state, seen) = watch::channel(ContainerState::Running { started });
         let entry = Entry {

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::state_dir::make_private;
+use crate::state_dir::{make_private, remove_closed};
 
 /// All pods' folders.
 #[derive(Debug)]
@@ -52,10 +52,11 @@ impl PodFolders {
         let number = known.unwrap_or(numbers.next);
         let folder = self.folder(number);
         if known.is_none() {
+            // Before anything is made: what is left of a try that failed is in nobody's way.
+            numbers.next = numbers.next.wrapping_add(1);
             make_private(&folder.path)?;
             make_private(&folder.listen_dir())?;
             make_private(&folder.path.join("v"))?;
-            numbers.next = numbers.next.wrapping_add(1);
             numbers.by_pod.insert(uid.to_owned(), number);
         }
         Ok(folder)
@@ -69,12 +70,13 @@ impl PodFolders {
             .map(|number| self.folder(*number))
     }
 
-    /// Removes the pod's folder with everything in it.
+    /// Removes the pod's folder with everything in it, also what the pod has closed. What cannot be removed goes with the
+    /// sandbox.
     pub(crate) fn remove(&self, uid: &str) -> io::Result<()> {
         let Some(number) = self.numbers().by_pod.remove(uid) else {
             return Ok(());
         };
-        std::fs::remove_dir_all(self.folder(number).path)
+        remove_closed(&self.folder(number).path)
     }
 
     /// Where the sandbox lists what Services resolve to.
@@ -126,7 +128,18 @@ impl PodFolder {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_in_the_way_stops_one_try_and_no_more() {
+        let state = tempfile::tempdir().unwrap();
+        let folders = PodFolders::create(state.path()).unwrap();
+        std::fs::create_dir(state.path().join("p/0")).unwrap();
+        assert!(folders.open("a").is_err());
+        folders.open("a").unwrap();
+    }
 
     #[test]
     fn a_pod_keeps_its_folder_until_it_is_removed() {
@@ -147,8 +160,13 @@ mod tests {
             first.volume("bent").is_err(),
             "files would be written elsewhere"
         );
+        let closed = first.path.join("v/tls/mod/cache");
+        std::fs::create_dir_all(&closed).unwrap();
+        for folder in [closed.as_path(), closed.parent().unwrap()] {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o555)).unwrap();
+        }
         folders.remove("a").unwrap();
-        assert!(!first.listen_dir().exists());
+        assert!(!first.path.exists());
         assert_eq!(folders.find("a"), None);
         assert_ne!(
             folders.open("a").unwrap(),

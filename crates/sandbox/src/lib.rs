@@ -29,12 +29,14 @@ pub mod isolation;
 #[path = "isolation/elsewhere.rs"]
 pub mod isolation;
 mod kubelet;
+mod limits;
 mod listener;
 mod logs;
 pub mod pod_map;
 mod processes;
 mod report;
 mod sandbox;
+mod sockets;
 mod state_dir;
 
 pub use podcert_apiserver::{Stats, User, Verb};

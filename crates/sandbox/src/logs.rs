@@ -84,6 +84,11 @@ impl PodLogs {
         self.runs().begin(pod, container);
     }
 
+    /// A container that was to begin did not start.
+    pub(crate) fn undo(&self, pod: &PodName, container: &str) {
+        self.runs().undo(pod, container);
+    }
+
     /// A container has ended: who follows its log comes to an end.
     pub(crate) fn end(&self, pod: &PodName, container: &str) {
         self.runs().end(pod, container);
@@ -154,6 +159,30 @@ mod tests {
         assert_eq!(kept.last(), Some(&line(KEPT_LINES + 9)));
         let lagged = live.try_recv().unwrap_err();
         assert!(matches!(lagged, broadcast::error::TryRecvError::Lagged(_)));
+    }
+
+    #[test]
+    fn a_run_that_did_not_start_takes_no_log_away() {
+        let logs = PodLogs::new();
+        let pod = PodName {
+            namespace: "demo".to_owned(),
+            name: "web".to_owned(),
+            uid: "u".to_owned(),
+        };
+        for n in 0..2 {
+            logs.begin(&pod, "main");
+            logs.push(line(n));
+            logs.end(&pod, "main");
+        }
+        for _ in 0..3 {
+            logs.begin(&pod, "main");
+            logs.undo(&pod, "main");
+        }
+        let text = |run: Option<Arc<runs::Run>>| run.unwrap().from(0).0.remove(0).text;
+        assert_eq!(text(logs.runs().present(&pod, "main")), "1");
+        assert_eq!(text(logs.runs().previous(&pod, "main")), "0");
+        logs.begin(&pod, "main");
+        assert_eq!(text(logs.runs().previous(&pod, "main")), "1");
     }
 
     #[test]

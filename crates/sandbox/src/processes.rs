@@ -26,6 +26,7 @@ use crate::containers::{Exit, Launch, PodRunner, StopSignal};
 use crate::images::Program;
 use crate::isolation::{self, Play, Run};
 use crate::logs::{LogLine, PodLogs, Stream};
+use crate::sockets::is_served;
 
 /// Runs containers as child processes of this one.
 #[derive(Debug)]
@@ -375,8 +376,16 @@ async fn next_line<R: AsyncBufRead + Unpin>(reader: &mut R) -> Option<String> {
 fn clear_sockets(folder: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if std::os::unix::net::UnixStream::connect(&path).is_err() {
-            std::fs::remove_file(path)?;
+        // One that is just being made has another name.
+        let is_socket = path
+            .extension()
+            .is_some_and(|extension| extension == "sock");
+        if !is_socket || is_served(&path)? {
+            continue;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
     }
     Ok(())

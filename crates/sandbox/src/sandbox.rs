@@ -24,6 +24,7 @@ use crate::controllers::{
 use crate::folders::PodFolders;
 use crate::images::Images;
 use crate::kubelet::{Kubelet, KubeletTiming, LEASES, Node, register};
+use crate::limits::raise_open_files;
 use crate::listener::Listener;
 use crate::logs::PodLogs;
 use crate::processes::Processes;
@@ -211,6 +212,7 @@ impl Sandbox {
         let (runner, images): (Arc<dyn PodRunner>, _) = match runner {
             Runner::Custom(runner) => (runner, images),
             Runner::Processes => {
+                raise_open_files();
                 let processes = Processes::new(logs.clone(), clock.clone(), environment);
                 (Arc::new(processes), images.probed(state.path()).await)
             }

@@ -220,7 +220,7 @@ fn remove_tree(folder: &Path) -> io::Result<()> {
 }
 
 /// Removes a file, or a folder with everything in it, whatever the modes of the folders; nothing there is no failure.
-fn remove_closed(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_closed(path: &Path) -> io::Result<()> {
     let kind = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         meta => meta?.file_type(),
@@ -228,11 +228,15 @@ fn remove_closed(path: &Path) -> io::Result<()> {
     if !kind.is_dir() {
         return fs::remove_file(path);
     }
-    // Nobody is left who could put a symlink in its place: every process of the sandbox has ended.
+    // Nobody is left who could put a symlink in its place: every process of the pod has ended.
     fs::set_permissions(path, PermissionsExt::from_mode(0o700))?;
+    let mut removed = Ok(());
     for entry in fs::read_dir(path)? {
-        remove_closed(&entry?.path())?;
+        // One that stays does not keep the others, some of which are keys.
+        let one = entry.and_then(|entry| remove_closed(&entry.path()));
+        removed = removed.and(one);
     }
+    removed?;
     fs::remove_dir(path)
 }
 

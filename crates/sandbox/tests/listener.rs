@@ -134,6 +134,16 @@ async fn the_users_of_the_sandbox_get_through_as_themselves() {
         assert_eq!(code, 200, "{body}");
         assert!(body.contains("NamespaceList"), "{body}");
     }
+    // One whose name looks the same in a file's name is another one.
+    let other = sandbox
+        .kubeconfig(&User::service_account("mesh-controller", "x"))
+        .unwrap();
+    let alike = sandbox
+        .kubeconfig(&User::service_account("mesh", "controller:x"))
+        .unwrap();
+    assert_ne!(other, alike);
+    let again = sandbox.kubeconfig(&User::service_account("mesh", "controller"));
+    assert_eq!(again.unwrap(), path);
     let stats = format!("{:?}", sandbox.api().stats());
     assert!(
         stats.contains("system:serviceaccount:mesh:controller"),

@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
@@ -23,6 +23,7 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::pod_map::{PodMap, Services};
+use crate::sockets::is_served;
 
 /// What the network follows.
 #[derive(Clone, Debug, Default)]
@@ -82,12 +83,14 @@ async fn serve_outwards(
     turn: Arc<AtomicUsize>,
 ) {
     let address = SocketAddr::from(destination);
+    let mut complaint = Some(format!("let the pod reach {address}"));
     let listener = loop {
         match TcpListener::bind(address).await {
             Ok(listener) => break listener,
             // Too many open files, perhaps for now.
-            Err(_) => sleep(RETRY).await,
+            Err(error) => complain(&mut complaint, &error),
         }
+        sleep(RETRY).await;
     };
     let accept = async move || Ok(listener.accept().await?.0);
     receive(accept, |stream: TcpStream| {
@@ -138,19 +141,24 @@ async fn connect(sockets: &[PathBuf], turn: usize) -> Option<UnixStream> {
     None
 }
 
-/// A port of the pod as others see it: a socket in the pod's folder. The file goes when this is dropped.
+/// A port of the pod as others see it: a socket in the pod's folder. The file goes when this is dropped, if it is ours:
+/// another container of the pod may have had the port first.
 #[derive(Debug)]
 struct Inwards {
     file: PathBuf,
+    bound: Arc<OnceLock<(u64, u64)>>,
     _served: AbortOnDropHandle<()>,
 }
 
 impl Inwards {
     fn start(map: &PodMap, port: u16) -> Self {
         let file = map.socket(port);
-        let served = serve_inwards(file.clone(), SocketAddr::from((map.address, port)));
+        let bound = Arc::default();
+        let address = SocketAddr::from((map.address, port));
+        let served = serve_inwards(file.clone(), Arc::clone(&bound), address);
         Self {
             file,
+            bound,
             _served: AbortOnDropHandle::new(tokio::spawn(served)),
         }
     }
@@ -158,18 +166,32 @@ impl Inwards {
 
 impl Drop for Inwards {
     fn drop(&mut self) {
-        // It may be gone with its whole folder.
-        let _ = std::fs::remove_file(&self.file);
+        if self.bound.get().is_some() && self.bound.get().copied() == identity(&self.file) {
+            // It may be gone with its whole folder.
+            let _ = std::fs::remove_file(&self.file);
+        }
     }
 }
 
-async fn serve_inwards(file: PathBuf, address: SocketAddr) {
+/// Which file it is.
+fn identity(file: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::symlink_metadata(file).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
+async fn serve_inwards(file: PathBuf, bound: Arc<OnceLock<(u64, u64)>>, address: SocketAddr) {
+    let mut complaint = Some(format!("receive connections to port {}", address.port()));
     let listener = loop {
         match bind(&file) {
             Ok(listener) => break listener,
-            Err(_) => sleep(RETRY).await,
+            Err(error) => complain(&mut complaint, &error),
         }
+        sleep(RETRY).await;
     };
+    if let Some(identity) = identity(&file) {
+        // Nobody else sets it.
+        let _ = bound.set(identity);
+    }
     let accept = async move || Ok(listener.accept().await?.0);
     receive(accept, |stream: UnixStream| async move {
         // Closing the stream says the same if the process has just stopped listening.
@@ -180,8 +202,19 @@ async fn serve_inwards(file: PathBuf, address: SocketAddr) {
     .await;
 }
 
-/// Listens on a UNIX socket of ours alone, which appears once it accepts connections.
+/// Says once, in the container's log, what is tried again and again.
+fn complain(what: &mut Option<String>, error: &io::Error) {
+    if let Some(what) = what.take() {
+        // Nobody is left to tell if it is closed.
+        let _ = writeln!(io::stderr(), "podcert: cannot {what} yet: {error}");
+    }
+}
+
+/// Listens on a UNIX socket of ours alone, which appears once it accepts connections. One at which somebody listens stays.
 pub(super) fn bind(file: &Path) -> io::Result<UnixListener> {
+    if is_served(file)? {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
     let unfinished = file.with_extension("new");
     if let Err(error) = std::fs::remove_file(&unfinished)
         && error.kind() != io::ErrorKind::NotFound
@@ -210,3 +243,20 @@ fn refuse(stream: &TcpStream) {
 }
 
 const RETRY: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_is_its_first_listeners_until_that_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("443.sock");
+        let first = bind(&file).unwrap();
+        let second = bind(&file).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        let _third = bind(&file).unwrap();
+        assert!(is_served(&file).unwrap());
+    }
+}

@@ -42,7 +42,8 @@ use crate::pod_map::PodMap;
 use crate::state_dir::{make_private, write_private};
 
 /// One run of a container, as the sandbox writes it (0600) for the processes that make it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// Its environment may hold secrets: it has no `Debug`.
+#[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct Run {
     /// The pod's view of the sandbox.
     pub(crate) map: PodMap,
@@ -57,7 +58,7 @@ pub(crate) struct Run {
 }
 
 /// What a run is for.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(crate) enum Play {
     /// To see whether it can be done at all: everything but the program.
     Nothing,

@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group,
-    set_parent_process_death_signal, wait,
+    set_parent_process_death_signal, setsid, wait,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -53,6 +54,17 @@ pub(crate) async fn exec(control: &Path, argv: Vec<String>) -> io::Result<i32> {
 
 pub(super) fn play(run: Run, file: &Path) -> Result<ExitCode, Error> {
     set_parent_process_death_signal(Some(Signal::KILL)).step(|| "guard against being left")?;
+    // The terminal of whoever started the sandbox is none of the pod's.
+    setsid().step(|| "leave the terminal")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .step(|| "start the runtime")?;
+    // From now on: the kernel drops signals for which a process 1 has no handler.
+    let signals = {
+        let _inside = runtime.enter();
+        forwarded().step(|| "listen for signals")?
+    };
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).step(|| "keep mounts to this pod")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -89,11 +101,7 @@ pub(super) fn play(run: Run, file: &Path) -> Result<ExitCode, Error> {
         let code = ended.blocking_recv().unwrap_or(LOST);
         return Ok(exit_code(code));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .step(|| "start the runtime")?;
-    runtime.block_on(accompany(run, pid, ended, surroundings, orders))
+    runtime.block_on(accompany(run, pid, ended, signals, surroundings, orders))
 }
 
 /// Serves the program until it ends.
@@ -101,10 +109,10 @@ async fn accompany(
     run: Run,
     program: Pid,
     mut ended: oneshot::Receiver<i32>,
+    mut signals: UnboundedReceiver<Signal>,
     surroundings: watch::Receiver<Surroundings>,
     orders: mpsc::Sender<Order>,
 ) -> Result<ExitCode, Error> {
-    let mut signals = forwarded().step(|| "listen for signals")?;
     let control = fabric::bind(&run.control).step(|| "listen for commands")?;
     let mut commands = JoinSet::new();
     let network = fabric::run(&run.map, surroundings);

@@ -110,13 +110,13 @@ impl Root {
         for name in NOT_SHOWN {
             make_folder(&self.at(name)).step(|| format!("make {name}"))?;
         }
-        self.make_read_only(|_| true)
+        self.make_read_only()
     }
 
     /// Makes mounts of the new root read-only, with the flags they have.
-    fn make_read_only(&self, which: impl Fn(&Path) -> bool) -> Result<(), Error> {
+    fn make_read_only(&self) -> Result<(), Error> {
         for (target, flags) in mount_table::read().step(|| "list mounts")? {
-            if target != self.new && target.starts_with(&self.new) && which(&target) {
+            if target != self.new && target.starts_with(&self.new) {
                 let flags = flags | MountFlags::BIND | MountFlags::RDONLY;
                 match mount_remount(&target, flags, "") {
                     // Covered by another mount, so that nobody sees it.

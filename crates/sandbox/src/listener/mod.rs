@@ -16,8 +16,8 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -54,6 +54,8 @@ pub(crate) struct Listener {
     address: SocketAddr,
     ca: Ca,
     folder: PathBuf,
+    /// Who has a kubeconfig; its file is named after the place here.
+    users: Mutex<Vec<User>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -85,6 +87,7 @@ impl Listener {
             address,
             ca,
             folder,
+            users: Mutex::default(),
             stop,
             tasks,
         })
@@ -133,7 +136,16 @@ impl Listener {
             })
             .take(100)
             .collect();
-        let path = self.folder.join(format!("{name}.kubeconfig"));
+        // Other users may look the same there, and must not get each other's.
+        let number = {
+            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = users.iter().position(|known| known == user);
+            known.unwrap_or_else(|| {
+                users.push(user.clone());
+                users.len() - 1
+            })
+        };
+        let path = self.folder.join(format!("{number}-{name}.kubeconfig"));
         write_private(&path, text.as_bytes())?;
         Ok(path)
     }
@@ -410,7 +422,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 mod tests {
     use rustls::ClientConfig;
     use rustls::pki_types::ServerName;
-    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio_rustls::TlsConnector;
     use tokio_rustls::client::TlsStream;
 
@@ -456,7 +468,14 @@ mod tests {
         assert!(!matches!(ended, Ok(Ok(1..)) | Err(_)), "{ended:?}");
 
         let mut known = silent(Some(&User::admin())).await;
-        let ended = timeout(HANDSHAKE / 2, known.read(&mut [0; 64])).await;
-        assert!(ended.is_err(), "{ended:?}");
+        for _ in 0..6 {
+            tokio::time::sleep(HANDSHAKE / 2).await;
+            let ask = b"GET /version HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n";
+            known.write_all(ask).await.unwrap();
+            let mut answer = [0; 4096];
+            let read = timeout(HANDSHAKE, known.read(&mut answer)).await;
+            assert!(matches!(read, Ok(Ok(1..))), "{read:?}");
+            assert!(answer.starts_with(b"HTTP/1.1 200"));
+        }
     }
 }

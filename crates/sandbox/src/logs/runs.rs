@@ -18,6 +18,8 @@ struct Container {
     pod_uid: String,
     present: Arc<Run>,
     previous: Option<Arc<Run>>,
+    /// The one before that, for as long as it is not clear whether the present one starts.
+    before: Option<Arc<Run>>,
 }
 
 /// One run's lines.
@@ -46,13 +48,34 @@ pub(super) struct Line {
 impl Runs {
     pub(super) fn begin(&mut self, pod: &PodName, container: &str) {
         let key = key(&pod.namespace, &pod.name, container);
-        let before = self.0.remove(&key).filter(|c| c.pod_uid == pod.uid);
+        let last = self.0.remove(&key).filter(|c| c.pod_uid == pod.uid);
+        let (previous, before) = match last {
+            Some(last) => (Some(last.present), last.previous),
+            None => (None, None),
+        };
         let next = Container {
             pod_uid: pod.uid.clone(),
             present: Arc::default(),
-            previous: before.map(|container| container.present),
+            previous,
+            before,
         };
         self.0.insert(key, next);
+    }
+
+    /// The run that began last did not start: what was before it stays what is read.
+    pub(super) fn undo(&mut self, pod: &PodName, container: &str) {
+        self.end(pod, container);
+        let key = key(&pod.namespace, &pod.name, container);
+        let Some(container) = self.0.get_mut(&key).filter(|c| c.pod_uid == pod.uid) else {
+            return;
+        };
+        match container.previous.take() {
+            Some(previous) => {
+                container.present = previous;
+                container.previous = container.before.take();
+            }
+            None => drop(self.0.remove(&key)),
+        }
     }
 
     pub(super) fn end(&mut self, pod: &PodName, container: &str) {
@@ -68,7 +91,8 @@ impl Runs {
 
     pub(super) fn push(&mut self, line: &LogLine) {
         let key = key(&line.namespace, &line.pod, &line.container);
-        if let Some(container) = self.0.get(&key) {
+        if let Some(container) = self.0.get_mut(&key) {
+            container.before = None;
             container.present.push(Line {
                 at: line.at,
                 text: line.text.clone(),
