@@ -99,6 +99,7 @@ pub(crate) async fn nothing_else() {
         echo "fds: $(ls /proc/self/fd | tr '\n' ' ')"
         grep -e CapEff -e CapPrm -e CapBnd -e CapAmb -e NoNewPrivs /proc/self/status
         echo "pids: $(ls /proc | grep -c '^[0-9]')"
+        echo "session: $(cut -d' ' -f6 /proc/self/stat)"
         echo "root: $(ls /proc/1/root/ 2>&1 | wc -l)"
         cat /proc/1/environ 2>/dev/null && echo "environ: read" || echo "environ: refused"
         echo 1 2>/dev/null > /proc/sys/kernel/sysrq; echo "sys: $?"
@@ -126,6 +127,11 @@ pub(crate) async fn nothing_else() {
     assert_eq!(line("NoNewPrivs:").await.trim(), "1");
     let processes: u32 = line("pids: ").await.parse().unwrap();
     assert!(processes <= 6, "only its own: {processes}");
+    assert_ne!(
+        line("session: ").await,
+        "0",
+        "not that of the sandbox's terminal"
+    );
     assert_eq!(line("root: ").await, "1", "only the complaint");
     assert_eq!(line("environ: ").await, "refused");
     assert_ne!(line("sys: ").await, "0");
