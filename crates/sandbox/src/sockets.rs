@@ -1,24 +1,41 @@
 //! UNIX sockets that stand for ports: whether somebody still listens at one.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect};
 
 /// Whether somebody listens there, asked without ever waiting: one who does not get round to accepting connections is
 /// alive as well.
 pub(crate) fn is_served(path: &Path) -> io::Result<bool> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    match connect(&socket, &SocketAddrUnix::new(path)?) {
+    match connect(unwaiting()?, &SocketAddrUnix::new(path)?) {
         Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS) => Ok(true),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-#[cfg(test)]
+/// A socket on which nothing waits, and that no child gets.
+#[cfg(target_os = "linux")]
+fn unwaiting() -> rustix::io::Result<OwnedFd> {
+    use rustix::net::{SocketFlags, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+/// The same in steps, where there are no such flags.
+#[cfg(not(target_os = "linux"))]
+fn unwaiting() -> rustix::io::Result<OwnedFd> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
+// Elsewhere a full queue looks like nobody.
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
 
