@@ -27,6 +27,7 @@ pub(crate) fn document(
     let body = match path.as_slice() {
         ["livez" | "readyz" | "healthz", ..] => return Ok(text_response(StatusCode::OK, "ok")),
         ["version"] => version(),
+        ["openapi", "v2"] => return Ok(openapi::version_2(headers)),
         ["openapi", "v3", path @ ..] => {
             openapi::document(path, served).ok_or_else(Failure::no_such_page)?
         }
@@ -106,6 +107,11 @@ impl SubResource {
         let mut parts = Vec::new();
         if kind.id == kinds::PODS {
             parts.push(Self {
+                name: "binding",
+                kind: Some(("", "", "Binding")),
+                verbs: &["create"],
+            });
+            parts.push(Self {
                 name: "log",
                 kind: None,
                 verbs: &["get"],
@@ -143,7 +149,10 @@ impl SubResource {
             "kind": self.kind.map_or(of.kind, |(_, _, kind)| kind),
             "verbs": self.verbs,
         });
-        if let (Some((group, version, _)), Some(map)) = (self.kind, shown.as_object_mut()) {
+        // Those of the resource's own group and version are left out.
+        if let (Some((group, version, _)), Some(map)) = (self.kind, shown.as_object_mut())
+            && !group.is_empty()
+        {
             map.insert("group".into(), group.into());
             map.insert("version".into(), version.into());
         }
@@ -192,6 +201,18 @@ fn resources(group: &str, version: &str, served: Versions) -> Vec<Resource> {
             parts: Vec::new(),
         });
     let mut resources: Vec<Resource> = kinds.chain(reviews).collect();
+    if (group, version) == ("", "v1") {
+        resources.push(Resource {
+            plural: "bindings",
+            singular: "binding",
+            kind: "Binding",
+            is_namespaced: true,
+            verbs: &["create"],
+            short_names: &[],
+            categories: &[],
+            parts: Vec::new(),
+        });
+    }
     resources.sort_by_key(|resource| resource.plural);
     resources
 }

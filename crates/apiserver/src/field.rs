@@ -12,6 +12,7 @@ pub(crate) enum FieldErrorKind {
     Duplicate,
     Forbidden,
     Invalid,
+    NotFound,
     NotSupported,
     Required,
     TooLong,
@@ -24,6 +25,7 @@ impl FieldErrorKind {
             Self::Duplicate => "FieldValueDuplicate",
             Self::Forbidden => "FieldValueForbidden",
             Self::Invalid => "FieldValueInvalid",
+            Self::NotFound => "FieldValueNotFound",
             Self::NotSupported => "FieldValueNotSupported",
             Self::Required => "FieldValueRequired",
             Self::TooLong => "FieldValueTooLong",
@@ -35,6 +37,7 @@ impl FieldErrorKind {
             Self::Duplicate => "Duplicate value",
             Self::Forbidden => "Forbidden",
             Self::Invalid => "Invalid value",
+            Self::NotFound => "Not found",
             Self::NotSupported => "Unsupported value",
             Self::Required => "Required value",
             Self::TooLong => "Too long",
@@ -97,6 +100,11 @@ impl FieldError {
 
     pub(crate) fn duplicate(field: &str, value: &str) -> Self {
         Self::with_value(FieldErrorKind::Duplicate, field, quote(value), "")
+    }
+
+    /// A name of what is not there.
+    pub(crate) fn not_found(field: &str, value: &str) -> Self {
+        Self::with_value(FieldErrorKind::NotFound, field, quote(value), "")
     }
 
     pub(crate) fn too_long(field: &str, limit: usize) -> Self {

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use crate::authorization::Asked;
 use crate::server::ApiServer;
 use crate::status::Failure;
+use crate::strategy::names;
 use crate::user::{Permission, User};
 
 /// Who the request speaks for: `user`, or whom it names if `user` may.
@@ -41,9 +42,7 @@ pub(crate) fn effective(
             )),
         };
     }
-    let account = name
-        .strip_prefix("system:serviceaccount:")
-        .and_then(|rest| rest.split_once(':'));
+    let account = service_account(&name);
     let asked = match account {
         Some((namespace, name)) => Asked::impersonation("serviceaccounts", namespace, name),
         None => Asked::impersonation("users", "", &name),
@@ -67,12 +66,31 @@ pub(crate) fn effective(
     };
     let own = std::mem::take(&mut effective.groups);
     effective.groups.extend(groups);
+    let is_told = |group: &String| {
+        matches!(
+            group.as_str(),
+            "system:authenticated" | "system:unauthenticated"
+        )
+    };
+    let told = effective.groups.iter().any(is_told);
     for group in own {
+        if told && is_told(&group) {
+            continue;
+        }
         if !effective.groups.contains(&group) {
             effective.groups.push(group);
         }
     }
     Ok(Some(effective))
+}
+
+/// Namespace and name of the service account that a user name stands for, if it is one's.
+fn service_account(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user
+        .strip_prefix("system:serviceaccount:")?
+        .split_once(':')?;
+    let valid = names::dns_label(namespace).is_empty() && names::dns_subdomain(name).is_empty();
+    valid.then_some((namespace, name))
 }
 
 const EXTRA: &str = "impersonate-extra-";
@@ -112,6 +130,10 @@ mod tests {
         let account = "system:serviceaccount:ns:sa";
         let account = ask(&admin, &[(USER, account)]).unwrap().unwrap();
         assert_eq!(account, User::service_account("ns", "sa"));
+        for name in ["system:serviceaccount:ns:a:b", "system:serviceaccount::a"] {
+            let other = ask(&admin, &[(USER, name)]).unwrap().unwrap();
+            assert_eq!(other, User::new(name));
+        }
         let anonymous = ask(&admin, &[(USER, "system:anonymous")]).unwrap();
         assert_eq!(anonymous, Some(User::anonymous()));
         let grouped = [

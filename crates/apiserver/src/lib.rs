@@ -21,10 +21,11 @@
 //!   and the patches of `strategic` and `verbs::apply`.
 //! - `representation`, `table`: objects whole, as metadata, or as the rows that kubectl prints.
 //! - `discovery`, `reviews`: what is served, and what callers may do.
-//! - `verbs`: get, list, watch, create, update, patch, delete, the same for all kinds.
+//! - `verbs`: get, list, watch, create, update, patch, delete, the same for all kinds; what is
+//!   like none of them (`binding`, `scale`).
 //! - `logs`: the logs of pods, from a [`PodLogSource`]; `tokens`: service account tokens, their issuer
 //!   and who reads them ([`ApiServer::authenticate`]).
-//! - `strategy`: defaults and rules per kind, among them all of PodCertificateRequest and
+//! - `strategy`: admission, defaults and rules per kind, among them all of PodCertificateRequest and
 //!   ClusterTrustBundle, worded as kube-apiserver 1.37 words them.
 //! - `store`: objects, one revision counter, a bounded log of changes that watches read.
 //! - [`Faults`]: errors, conflicts, delays, lost replies, cut watches, lost history.
@@ -33,8 +34,8 @@
 //!
 //! - No custom resources and no `managedFields`: server-side apply merges, but keeps no owners, so
 //!   nothing conflicts, and a field left out of a later apply stays. It reads JSON alone.
-//! - Answers are JSON; bodies may also be protobuf, which Go's typed clients send. OpenAPI is served
-//!   as v3 alone, and the columns of tables have no descriptions.
+//! - Answers are JSON; bodies may also be protobuf, which Go's typed clients send. OpenAPI v2 is
+//!   there, but has no types: they are in v3 alone. The columns of tables have no descriptions.
 //! - Without [`Builder::rbac`] everybody may do everything, or what a plugged-in [`Authorizer`]
 //!   lets them. (A refused `sign` is a 422 with a cause of `spec.signerName`, a refused `attest` a
 //!   403: that is upstream's doing.)
@@ -42,8 +43,11 @@
 //!   nothing keeps users from granting more than they have (`bind`, `escalate`); nobody fills in
 //!   aggregated cluster roles; of the default roles there are those for discovery, trust bundles and
 //!   `cluster-admin`; kubelets may create mirror pods that refer to other objects.
-//! - Of quantities and dates in specs only is checked that they are texts or numbers. Fields given
-//!   twice are not noticed. Pod specs may be changed freely.
+//! - Of pods' specs are checked containers, resources, ports, probes, tolerations and names; not
+//!   volumes' contents, security contexts, affinity or what is rarer. A refused change of a spec
+//!   shows the difference in the API's JSON, not in upstream's internal types. There are no
+//!   PriorityClasses but the two of the system, and no `resize` or `ephemeralcontainers`. Fields
+//!   given twice are not noticed.
 //! - Owner references are kept, but nobody collects orphans, and deletion policies other than
 //!   `Background` have no effect. Deleting a namespace deletes its contents in the same request. A
 //!   new namespace gets its `default` ServiceAccount from the server itself.
@@ -64,6 +68,7 @@ mod node;
 mod object;
 mod openapi;
 mod protobuf;
+mod quantity;
 mod random;
 mod rbac;
 mod representation;

@@ -2,15 +2,20 @@
 //! sends them, and for what wants to know which options a request may have.
 //!
 //! `/openapi/v3` names a document per group and version; each has the paths of its resources, with
-//! as much of each operation as clients look at, and the schemas that these refer to. There is no
-//! v2: kubectl asks for it only where v3 is missing.
+//! as much of each operation as clients look at, and the schemas that these refer to.
+//!
+//! `/openapi/v2` is there and says nothing of any type: kubectl falls back to it where v3 has no
+//! document, and without it would complain of OpenAPI instead of a kind that is not served.
 
 use std::collections::BTreeSet;
 
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::kinds::{KINDS, Kind};
 use crate::schema::{schemas, type_name};
+use crate::service::{ApiBody, json_response};
 use crate::versions::Versions;
 
 /// The document at this path below `/openapi/v3`; `None` where there is none.
@@ -21,6 +26,40 @@ pub(crate) fn document(path: &[&str], served: Versions) -> Option<Value> {
         ["apis", group, version] => group_version(group, version, served),
         _ => None,
     }
+}
+
+/// The document of v2: without types, as JSON or as gnostic's protobuf.
+pub(crate) fn version_2(headers: &HeaderMap) -> Response<ApiBody> {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    if !accept.is_some_and(|accept| accept.contains(GNOSTIC)) {
+        let document = json!({
+            "swagger": "2.0",
+            "info": {"title": TITLE, "version": RELEASE},
+            "paths": {},
+            "definitions": {},
+        });
+        return json_response(StatusCode::OK, document.to_string());
+    }
+    // Document { swagger = 1, info = 2: Info { title = 1, version = 2 }, paths = 8, definitions = 9 }
+    let info = [field(1, TITLE.as_bytes()), field(2, RELEASE.as_bytes())].concat();
+    let document = [
+        field(1, b"2.0"),
+        field(2, &info),
+        field(8, b""),
+        field(9, b""),
+    ]
+    .concat();
+    let mut response = Response::new(ApiBody::once(document));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(GNOSTIC_ANSWER));
+    response
+}
+
+/// A field of a message; none here is so long that its length needs more than a byte.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(bytes.len()).unwrap_or(0x7f) & 0x7f;
+    [&[number << 3 | 2, length], bytes].concat()
 }
 
 fn index(served: Versions) -> Value {
@@ -69,7 +108,7 @@ fn group_version(group: &str, version: &str, served: Versions) -> Option<Value> 
     }
     Some(json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.37.0"},
+        "info": {"title": TITLE, "version": RELEASE},
         "paths": paths,
         "components": {"schemas": components},
     }))
@@ -161,6 +200,11 @@ fn add_paths(kind: &Kind, paths: &mut Map<String, Value>) {
     );
 }
 
+const TITLE: &str = "Kubernetes";
+const RELEASE: &str = "v1.37.0";
+const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What is asked for is no media type that Go can read, so the answer has another.
+const GNOSTIC_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
 const PATCHES: &[&str] = &[
     "application/apply-patch+yaml",

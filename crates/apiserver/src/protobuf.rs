@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -73,6 +74,7 @@ fn decode(body: &[u8]) -> Result<Value, Malformed> {
     let decoder = Decoder {
         schemas: schemas(),
         numbers: numbers(),
+        left: Cell::new(VALUES_LIMIT),
     };
     let name = match kind.as_str() {
         "DeleteOptions" => "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions".to_owned(),
@@ -95,6 +97,8 @@ fn decode(body: &[u8]) -> Result<Value, Malformed> {
 struct Decoder {
     schemas: &'static Schemas,
     numbers: &'static Numbers,
+    /// How many values may still come: on the wire an empty one has two bytes, here hundreds.
+    left: Cell<usize>,
 }
 
 /// The fields of each type by their numbers.
@@ -223,6 +227,10 @@ impl Decoder {
     }
 
     fn value(&self, shape: &Shape, wire: Wire<'_>, depth: usize) -> Result<Value, Malformed> {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => return malformed(format!("it has more than {VALUES_LIMIT} values")),
+        }
         match shape {
             Shape::Named(name) => self.named(name, wire.bytes()?, depth + 1),
             Shape::Leaf(Scalar::Bool) => Ok((wire.number()? != 0).into()),
@@ -254,7 +262,18 @@ impl Decoder {
     }
 }
 
-fn is_zero(value: &Value) -> bool {
+/// Whether absence of a field differs from zero: whether Go's type has a pointer there. `name` is
+/// the type's, without `io.k8s.api.`.
+pub(crate) fn is_optional(name: &str, field: &str) -> bool {
+    let entries = numbers().get(name).into_iter().flat_map(HashMap::values);
+    entries.into_iter().any(|entry| match entry {
+        Entry::Field { name, zero } => *name == field && *zero == Zero::Meant,
+        Entry::Inline(inner) => is_optional(inner, field),
+    })
+}
+
+/// Whether a value is what Go has where nothing was set.
+pub(crate) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Bool(value) => !value,
         Value::Number(number) => number.as_i64() == Some(0),
@@ -396,5 +415,7 @@ impl<'a> Wire<'a> {
 }
 
 static FIELDS: &str = include_str!("protobuf/fields.txt");
+/// More than any object of 3 MiB has that somebody wrote.
+const VALUES_LIMIT: usize = 200_000;
 /// As deep as the parser of JSON goes.
 const DEPTH_LIMIT: usize = 127;

@@ -77,6 +77,8 @@ impl fmt::Display for Verb {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Part {
     Main,
+    /// The node that a pod is to be on.
+    Binding,
     /// The log of a pod.
     Log,
     /// The scale of a workload, seen as one type for all of them.
@@ -93,7 +95,7 @@ pub(crate) struct Target {
     pub(crate) kind: &'static Kind,
     /// Empty for cluster-scoped kinds and for requests across all namespaces.
     pub(crate) namespace: String,
-    /// Empty for collections.
+    /// Empty for collections, and for a binding that names its pod itself.
     pub(crate) name: String,
     pub(crate) part: Part,
 }
@@ -103,6 +105,7 @@ impl Target {
     pub(crate) fn resource(&self) -> &'static str {
         match self.part {
             Part::Main => self.kind.plural,
+            Part::Binding => "pods/binding",
             Part::Log => "pods/log",
             Part::Scale => self.kind.plural_scale,
             Part::Status => self.kind.plural_status,
@@ -179,8 +182,11 @@ pub(crate) fn route(
         rest => ("", rest.to_vec()),
     };
     let (plural, name, part) = match rest.as_slice() {
+        // As it was before pods had subresources.
+        ["bindings"] if group.is_empty() && !namespace.is_empty() => ("pods", "", Part::Binding),
         [plural] => (*plural, "", Part::Main),
         [plural, name] => (*plural, *name, Part::Main),
+        [plural, name, "binding"] => (*plural, *name, Part::Binding),
         [plural, name, "log"] => (*plural, *name, Part::Log),
         [plural, name, "scale"] => (*plural, *name, Part::Scale),
         [plural, name, "status"] => (*plural, *name, Part::Status),
@@ -205,7 +211,7 @@ pub(crate) fn route(
     let across_namespaces = kind.is_namespaced() && namespace.is_empty();
     let has_part = match part {
         Part::Main => true,
-        Part::Log => kind.id == kinds::PODS,
+        Part::Binding | Part::Log => kind.id == kinds::PODS,
         Part::Scale => kind.has(Feature::Scale),
         Part::Status => kind.has(Feature::Status),
         Part::Token => kind.id == kinds::SERVICE_ACCOUNTS,
@@ -218,8 +224,9 @@ pub(crate) fn route(
     }
     let verb = match (method, name.is_empty()) {
         (&Method::POST, false) if part == Part::Token => Verb::Create,
+        (&Method::POST, _) if part == Part::Binding && !across_namespaces => Verb::Create,
         (&Method::GET, false) if part == Part::Log => Verb::Get,
-        _ if matches!(part, Part::Log | Part::Token) => {
+        _ if matches!(part, Part::Binding | Part::Log | Part::Token) => {
             return Err(Failure::method_not_allowed());
         }
         (&Method::GET, true) if query.watch => Verb::Watch,
@@ -374,6 +381,15 @@ impl Query {
             ));
         }
         refuse_options(options, &errors)
+    }
+
+    /// Refuses what only apply may be told.
+    pub(crate) fn refuse_force(&self) -> Result<(), Failure> {
+        if self.force.is_none() {
+            return Ok(());
+        }
+        let why = "may not be specified for non-apply patch";
+        refuse_options("PatchOptions", &[FieldError::forbidden("force", why)])
     }
 
     /// What to do about unknown fields.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::field::FieldError;
 use crate::object::{list, text};
+use crate::schema::{schemas, type_name_of};
 use crate::server::ApiServer;
 use crate::status::Failure;
 use crate::tokens;
@@ -127,7 +128,10 @@ impl Review {
         user: &User,
         authorizer: &dyn Authorizer,
     ) -> Result<Value, Failure> {
-        let part = |field: &str| review.pointer(&format!("/spec/{field}"));
+        let part = |field: &str| {
+            let part = review.pointer(&format!("/spec/{field}"));
+            part.filter(|part| !part.is_null())
+        };
         let (resource, path) = match (part("resourceAttributes"), part("nonResourceAttributes")) {
             (Some(resource), None) => (resource, &Value::Null),
             (None, Some(path)) => (&Value::Null, path),
@@ -196,7 +200,13 @@ pub(crate) fn parse(body: &Bytes, kind: &str, api_version: &str) -> Result<Value
             "{given} in version {version:?} cannot be handled as a {kind}"
         )));
     }
-    Ok(object)
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    match schemas().misfit_of(&type_name_of(group, version, kind), &object) {
+        None => Ok(object),
+        Some(why) => Err(Failure::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+        ))),
+    }
 }
 
 /// The status of a TokenReview.

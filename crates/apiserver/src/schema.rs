@@ -81,11 +81,16 @@ pub(crate) fn schemas() -> &'static Schemas {
 
 /// The name of a kind's type.
 pub(crate) fn type_name(kind: &Kind) -> String {
-    let group = match kind.group {
+    type_name_of(kind.group, kind.version, kind.kind)
+}
+
+/// The name of the type of this group, version and kind.
+pub(crate) fn type_name_of(group: &str, version: &str, kind: &str) -> String {
+    let group = match group {
         "" => "core",
         group => group.split('.').next().unwrap_or(group),
     };
-    format!("io.k8s.api.{group}.{}.{}", kind.version, kind.kind)
+    format!("io.k8s.api.{group}.{version}.{kind}")
 }
 
 impl Schemas {
@@ -111,6 +116,17 @@ impl Schemas {
         let mut unknown = Vec::new();
         self.prune_at(&Shape::Named(type_name(kind)), object, "", &mut unknown);
         unknown
+    }
+
+    /// What Go makes of a null in a list: nothing that anything was said about.
+    fn zero(&self, shape: &Shape) -> Value {
+        match shape {
+            Shape::Named(name) if self.fields(name).is_some() => json!({}),
+            Shape::Leaf(Scalar::Text) => json!(""),
+            Shape::Leaf(Scalar::Integer(_)) => json!(0),
+            Shape::Leaf(Scalar::Bool) => json!(false),
+            _ => Value::Null,
+        }
     }
 
     fn prune_at(&self, shape: &Shape, value: &mut Value, path: &str, unknown: &mut Vec<String>) {
@@ -139,6 +155,9 @@ impl Schemas {
             }
             (Shape::List(element), Value::Array(list)) => {
                 for (index, value) in list.iter_mut().enumerate() {
+                    if value.is_null() {
+                        *value = self.zero(element);
+                    }
                     self.prune_at(element, value, &format!("{path}[{index}]"), unknown);
                 }
             }

@@ -1,6 +1,6 @@
 //! The HTTP face: a `tower::Service` per user.
 //!
-//! A request goes: body read → target → counted → faults → authorizer → verb. The answer gets the
+//! A request goes: who it speaks for → target → counted → faults → authorizer → body read → verb. The answer gets the
 //! `Date` of the server's clock, from which clients learn its time.
 
 use std::convert::Infallible;
@@ -49,13 +49,13 @@ impl ApiService {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let answered = match (read_body(body).await, self.acting(&parts.headers)) {
-            (Ok(body), Ok(actor)) => {
-                actor
-                    .answer(&parts.method, &parts.uri, &parts.headers, body)
-                    .await
+        let answered = match self.acting(&parts.headers) {
+            Ok(actor) => {
+                let body = read_body(body);
+                let (method, uri) = (&parts.method, &parts.uri);
+                actor.answer(method, uri, &parts.headers, body).await
             }
-            (Err(failure), _) | (_, Err(failure)) => Err(failure),
+            Err(failure) => Err(failure),
         };
         let mut response = answered.unwrap_or_else(|failure| refusal(&failure));
         if let Some(date) = http_date(self.server.now()) {
@@ -78,12 +78,17 @@ impl ApiService {
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-        body: Bytes,
+        body: impl Future<Output = Result<Bytes, Failure>>,
     ) -> Result<Response<ApiBody>, Failure> {
-        let query = Query::parse(uri.query().unwrap_or_default())?;
-        let body = protobuf::to_json(headers, body)?;
         let versions = self.server.certificates();
         let asked = Asked::read(method, uri.path(), uri.query().unwrap_or_default());
+        let query = match Query::parse(uri.query().unwrap_or_default()) {
+            Ok(query) => query,
+            Err(failure) => {
+                self.authorize(&asked)?;
+                return Err(failure);
+            }
+        };
         let routed = route(method, uri.path(), &query, versions);
         // Whether there is what is asked for is none of the business of who may not ask.
         if !matches!(routed, Ok(Route::Resource(_))) {
@@ -100,6 +105,7 @@ impl ApiService {
                 return discovery::document(&path, headers, versions);
             }
             Route::Review(review) => {
+                let body = protobuf::to_json(headers, body.await?)?;
                 let answer = review.answer(&self.server, &self.user, &body)?;
                 return Ok(json_response(StatusCode::CREATED, answer.to_string()));
             }
@@ -116,6 +122,8 @@ impl ApiService {
             .strike(&server.inner.random, &target, &self.user)
             .await?;
         self.authorize(&asked)?;
+        // Nothing is read for those who may not ask.
+        let body = protobuf::to_json(headers, body.await?)?;
         let answered = match target.part {
             Part::Log => {
                 let query = uri.query().unwrap_or_default();

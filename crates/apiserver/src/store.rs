@@ -181,6 +181,8 @@ struct State {
 struct Table {
     objects: BTreeMap<Key, Arc<Stored>>,
     log: VecDeque<Arc<Change>>,
+    /// How many bytes the objects in the log have, as JSON.
+    logged: usize,
     /// The newest change that fell out of the log: a cursor before it has missed something.
     dropped: u64,
     /// New watches may not begin before this resource version.
@@ -231,13 +233,13 @@ impl Store {
         };
         let (object, frame) = encode(kind, key.clone(), value, revision, change);
         table.objects.insert(key, object.clone());
-        table.log.push_back(Arc::new(Change {
+        let change = Change {
             kind: change,
             object: object.clone(),
             previous,
             frame,
-        }));
-        table.trim(self.history);
+        };
+        table.record(change, self.history);
         state.revision = revision;
         drop(state);
         self.wake(kind, revision);
@@ -261,13 +263,13 @@ impl Store {
         };
         table.objects.remove(key);
         let (object, frame) = encode(kind, key.clone(), value, revision, ChangeKind::Deleted);
-        table.log.push_back(Arc::new(Change {
+        let change = Change {
             kind: ChangeKind::Deleted,
             object: object.clone(),
             previous: Some(previous),
             frame,
-        }));
-        table.trim(self.history);
+        };
+        table.record(change, self.history);
         state.revision = revision;
         drop(state);
         self.wake(kind, revision);
@@ -383,6 +385,7 @@ impl Store {
                 table.dropped = last.revision();
             }
             table.log.clear();
+            table.logged = 0;
             table.floor = revision;
         }
     }
@@ -411,11 +414,16 @@ impl State {
 }
 
 impl Table {
-    fn trim(&mut self, history: usize) {
-        while self.log.len() > history {
-            if let Some(oldest) = self.log.pop_front() {
-                self.dropped = oldest.revision();
-            }
+    /// Adds a change, and forgets the oldest where there are too many or they are too large.
+    fn record(&mut self, change: Change, history: usize) {
+        self.logged += change.object.size();
+        self.log.push_back(Arc::new(change));
+        while self.log.len() > history || (self.logged > HISTORY_BYTES && self.log.len() > 1) {
+            let Some(oldest) = self.log.pop_front() else {
+                break;
+            };
+            self.logged = self.logged.saturating_sub(oldest.object.size());
+            self.dropped = oldest.revision();
         }
     }
 
@@ -443,6 +451,9 @@ impl Table {
         Ok(objects)
     }
 }
+
+/// What the changes of one kind may hold in all: some 10,000 pods, or twenty of the largest objects.
+const HISTORY_BYTES: usize = 64 * 1024 * 1024;
 
 /// Serialises an object once, as a line of a watch; the object alone is a slice of it.
 fn encode(

@@ -12,6 +12,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use crate::schema::{Field, Schemas, Shape, Strategy, UNKNOWN};
@@ -120,11 +122,20 @@ fn merge_lists(
         return Ok(patch.iter().map(clean_value).collect());
     };
     let key = field.map_or("", merge_key);
-    let mut merged = old.to_vec();
+    let mut merged: Vec<Option<Value>> = old.iter().cloned().map(Some).collect();
+    // Where the elements of each name are: lists may be long.
+    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+    for (place, value) in old.iter().enumerate() {
+        if let Some(name) = name_of(value, key) {
+            places.entry(name).or_default().push(place);
+        }
+    }
     if key.is_empty() {
         for value in patch {
-            if !merged.contains(value) {
-                merged.push(value.clone());
+            let there = places.entry(value.to_string()).or_default();
+            if there.is_empty() {
+                there.push(merged.len());
+                merged.push(Some(value.clone()));
             }
         }
     } else {
@@ -144,19 +155,29 @@ fn merge_lists(
                     "map: {value} does not contain declared merge key: {key}"
                 )));
             };
+            let name = name.to_string();
             if change.get(PATCH).and_then(Value::as_str) == Some("delete") {
-                merged.retain(|it| it.get(key) != Some(name));
+                for place in places.remove(&name).into_iter().flatten() {
+                    if let Some(gone) = merged.get_mut(place) {
+                        *gone = None;
+                    }
+                }
                 continue;
             }
-            match merged.iter_mut().find(|it| it.get(key) == Some(name)) {
-                Some(Value::Object(found)) => {
+            let there = places.entry(name).or_default();
+            match there.first().and_then(|place| merged.get_mut(*place)) {
+                Some(Some(Value::Object(found))) => {
                     let old = std::mem::take(found);
                     *found = merge_maps(schemas, element, old, change)?;
                 }
-                _ => merged.push(clean(change).into()),
+                _ => {
+                    there.push(merged.len());
+                    merged.push(Some(clean(change).into()));
+                }
             }
         }
     }
+    let merged = merged.into_iter().flatten().collect();
     // Without an order, that of the patch is the one.
     match order {
         Some(order) => in_order(merged, old, order, key),
@@ -175,31 +196,48 @@ fn in_order(
     let order = order
         .as_array()
         .ok_or_else(|| malformed("$setElementOrder is no list"))?;
-    let same = |one: &Value, other: &Value| match key {
-        "" => one == other,
-        key => one.get(key).is_some() && one.get(key) == other.get(key),
+    let places = |list: &[Value]| {
+        let mut places = HashMap::new();
+        for (place, value) in list.iter().enumerate() {
+            if let Some(name) = name_of(value, key) {
+                places.entry(name).or_insert(place);
+            }
+        }
+        places
     };
-    let place = |within: &[Value], value: &Value| within.iter().position(|it| same(it, value));
-    let (mut named, unnamed): (Vec<Value>, Vec<Value>) = list
-        .into_iter()
-        .partition(|value| place(order, value).is_some());
-    named.sort_by_key(|value| place(order, value));
+    let (wanted, former) = (places(order), places(before));
+    let place = |places: &HashMap<String, usize>, value: &Value| {
+        name_of(value, key).and_then(|name| places.get(&name).copied())
+    };
+    let (mut named, mut unnamed) = (Vec::new(), Vec::new());
+    for value in list {
+        let then = place(&former, &value);
+        match place(&wanted, &value) {
+            Some(now) => named.push((now, then, value)),
+            None => unnamed.push((then, value)),
+        }
+    }
+    named.sort_by_key(|(now, ..)| *now);
     let mut ordered = Vec::with_capacity(named.len() + unnamed.len());
     let mut named = named.into_iter().peekable();
-    for value in unnamed {
-        let here = place(before, &value);
+    for (here, value) in unnamed {
         // All that did not stand behind it before go first.
-        while let Some(next) = named.peek() {
-            let there = place(before, next);
-            if matches!((here, there), (Some(here), Some(there)) if here < there) {
-                break;
-            }
-            ordered.extend(named.next());
+        let stays = |there: Option<usize>| matches!((here, there), (Some(here), Some(there)) if here < there);
+        while let Some((.., next)) = named.next_if(|(_, there, _)| !stays(*there)) {
+            ordered.push(next);
         }
         ordered.push(value);
     }
-    ordered.extend(named);
+    ordered.extend(named.map(|(.., value)| value));
     Ok(ordered)
+}
+
+/// By what an element of a list is told from the others: its key, or all of it.
+fn name_of(value: &Value, key: &str) -> Option<String> {
+    match key {
+        "" => Some(value.to_string()),
+        key => value.get(key).map(Value::to_string),
+    }
 }
 
 fn field_of<'a>(schemas: &'a Schemas, shape: &Shape, field: &str) -> Option<&'a Field> {

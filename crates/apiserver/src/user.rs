@@ -68,14 +68,15 @@ impl User {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Attributes<'a> {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, and for
-    /// `signers` also `sign` and `attest`.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; for `signers`
+    /// also `sign` and `attest`, for users, groups and service accounts `impersonate`, and for
+    /// kubelets what `request-serviceaccounts-…` names.
     pub verb: &'a str,
     /// The API group; empty for the core group.
     pub group: &'a str,
     /// The plural resource name, for example `pods`.
     pub resource: &'a str,
-    /// `status`, or empty.
+    /// `status`, `scale`, `log`, `token`, `binding`, or empty.
     pub subresource: &'a str,
     /// The namespace, or empty for cluster-scoped resources and requests across all namespaces.
     pub namespace: &'a str,

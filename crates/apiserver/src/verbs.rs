@@ -5,6 +5,7 @@
 //! parsed, and two writers never both win.
 
 mod apply;
+mod binding;
 mod delete;
 mod list;
 mod patch;
@@ -22,7 +23,7 @@ use serde_json::Value;
 
 use crate::kinds::KINDS;
 use crate::node::restriction::{self, Operation};
-use crate::object::{metadata_mut, normalize};
+use crate::object::{json_type, metadata_mut, normalize};
 use crate::protobuf;
 use crate::representation::{MEDIA_TYPES, Representation};
 use crate::request::{FieldValidation, Part, Query, Target, Verb};
@@ -62,6 +63,7 @@ impl ApiServer {
     ) -> Result<Response<ApiBody>, Failure> {
         let accept = Representation::negotiate(headers, query)?;
         match target.part {
+            Part::Binding => return self.assign(user, target, query, headers, body),
             Part::Scale => return self.scale(user, target, query, headers, body),
             Part::Token => {
                 let answer = self.request_token(user, target, query, body)?;
@@ -184,19 +186,21 @@ fn parse_body(
     };
     let object: Value =
         serde_json::from_slice(body).map_err(|error| unrecognized(&error.to_string()))?;
-    let what = match &object {
-        Value::Object(_) => "",
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Bool(_) => "bool",
-        Value::Number(_) | Value::Null => "number",
-    };
-    if !what.is_empty() {
-        return Err(unrecognized(&format!(
-            "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-        )));
+    if !object.is_object() {
+        return Err(unrecognized(&type_meta_error(&object)));
     }
     typed(target, query, object, unknown)
+}
+
+/// What Go's decoder says where it looks for version and kind and finds no object.
+fn type_meta_error(value: &Value) -> String {
+    let what = match value {
+        Value::Null => "number",
+        value => json_type(value),
+    };
+    format!(
+        "json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+    )
 }
 
 /// The object as its type has it, if it is one of the target's kind.
@@ -260,7 +264,17 @@ impl Unknown {
 
     /// Tells what was found, one `Warning` header each (RFC 7234, code 299).
     fn tell(self, response: &mut Response<ApiBody>) {
-        for warning in self.0.into_inner() {
+        let mut length = 0;
+        for mut warning in self.0.into_inner() {
+            if let Some((end, _)) = warning.char_indices().nth(WARNING_LIMIT) {
+                warning.truncate(end);
+            }
+            // Clients take no answer with more of a head than they expect.
+            length += warning.len();
+            if length > WARNINGS_LIMIT {
+                break;
+            }
+            let warning = warning.replace(char::is_control, "?");
             let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
             if let Ok(value) = HeaderValue::try_from(format!("299 - \"{text}\"")) {
                 response.headers_mut().append(WARNING, value);
@@ -314,14 +328,6 @@ fn check_type(target: &Target, object: &Value) -> Result<(), Misfit> {
     if let Some(why) = misfit.or_else(|| schemas().misfit(wanted, object)) {
         return Err(unreadable(why));
     }
-    for path in ["metadata", "spec", "status"] {
-        if object
-            .get(path)
-            .is_some_and(|value| !value.is_object() && !value.is_null())
-        {
-            return Err(unreadable(format!("{path} must be an object")));
-        }
-    }
     Ok(())
 }
 
@@ -347,4 +353,7 @@ impl ApiServer {
     }
 }
 
+/// As many characters as upstream says in a warning, and as many bytes in all of them.
+const WARNING_LIMIT: usize = 256;
+const WARNINGS_LIMIT: usize = 4096;
 const APPLY_PATCH: &str = "application/apply-patch+yaml";

@@ -127,7 +127,10 @@ async fn status_and_spec_are_written_apart() {
         "metadata": {"name": "web"},
         "spec": {
             "selector": {"matchLabels": {"app": "web"}},
-            "template": {"metadata": {"labels": {"app": "web"}}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "main", "image": "none"}]},
+            },
         },
         "status": {"replicas": 9},
     }));

@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::*;
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, ListParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use podcert_apiserver::{ApiServer, Effect, Matching, Occurrence, Verb};
@@ -141,6 +141,33 @@ async fn a_version_too_old_is_an_error_event_not_an_http_error() {
         status.message
     );
     assert!(events.next().await.is_none(), "and the watch ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_objects_have_a_short_history() {
+    let (_, client) = world();
+    let maps = maps(&client);
+    let from = version(&maps).await;
+    let mut large = config_map("large");
+    let text = "x".repeat(2_900_000);
+    large.data = Some([("text".to_owned(), text)].into());
+    maps.create(&post(), &large).await.expect("created");
+    let patch =
+        |value: usize| Patch::Merge(json!({"metadata": {"labels": {"n": value.to_string()}}}));
+    let mut recent = String::new();
+    for number in 0..26 {
+        let patched = maps
+            .patch("large", &PatchParams::default(), &patch(number))
+            .await
+            .expect("patched");
+        if number == 22 {
+            recent = patched.resource_version().expect("a version");
+        }
+    }
+    let mut events = watch(&maps, &WatchParams::default(), &from).await;
+    assert_eq!(drain(&mut events).await, ["!410"]);
+    let mut events = watch(&maps, &WatchParams::default(), &recent).await;
+    assert_eq!(drain(&mut events).await, ["~large"; 3]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Who may do what: RBAC, its default roles, and the words of a refusal.
 
+use http::Method;
 use serde_json::json;
 
 use crate::rights::{
@@ -34,7 +35,68 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("access/groups-and-service-accounts-are-subjects", subjects),
         Case::new("access/a-binding-to-nothing-is-named", binding_to_nothing),
         Case::new("access/a-right-ends-with-its-binding", withdrawn),
+        Case::new("access/changes-that-make-need-create", making),
+        Case::new("access/comes-before-what-is-asked", unread),
     ]
+}
+
+/// A PUT and an apply may make what is not there, for those who may make it.
+async fn making(world: World) {
+    let leases = format!(
+        "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
+        world.namespace
+    );
+    let verbs = json!(["get", "patch", "update"]);
+    let rules = json!([
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs},
+    ]);
+    let user = someone(&world, "changes");
+    grant_here(&world, "changes", &user, rules).await;
+    let caller = world.as_user(&user);
+    let lease = json!({"metadata": {"name": "x"}, "spec": {"holderIdentity": "one"}});
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
+    let applied = format!("{}/x?fieldManager=case", world.core("configmaps"));
+    let cannot = |resource: &str, plural: &str, group: &str| {
+        format!(
+            "{resource} \"x\" is forbidden: User \"{}\" cannot create resource \"{plural}\" in API group \"{group}\" in the namespace \"{}\"",
+            user.name, world.namespace
+        )
+    };
+    let answer = caller.put(&format!("{leases}/x"), &lease).await;
+    let (resource, group) = ("leases.coordination.k8s.io", "coordination.k8s.io");
+    assert_eq!(
+        answer.refused(403, "Forbidden"),
+        cannot(resource, "leases", group)
+    );
+    let answer = caller.patch(&applied, "apply", &map).await;
+    assert_eq!(
+        answer.refused(403, "Forbidden"),
+        cannot("configmaps", "configmaps", "")
+    );
+    // What is there may be changed in both ways.
+    let admin = world.admin();
+    admin.post(&leases, &lease).await.created();
+    admin.post(&world.core("configmaps"), &map).await.created();
+    let found = admin.get(&format!("{leases}/x")).await.ok();
+    caller.put(&format!("{leases}/x"), &found).await.ok();
+    caller.patch(&applied, "apply", &map).await.ok();
+}
+
+/// Who may not ask learns nothing about the question.
+async fn unread(world: World) {
+    let caller = world.as_user(&someone(&world, "nobody"));
+    let secrets = format!("{}?limit=x", world.core("secrets"));
+    caller.get(&secrets).await.refused(403, "Forbidden");
+    world.admin().get(&secrets).await.refused(400, "BadRequest");
+    let pods = world.core("pods");
+    for (body, media) in [
+        ("xx", "application/vnd.kubernetes.protobuf"),
+        ("{", "application/json"),
+    ] {
+        let answer = caller.send(Method::POST, &pods, Some(body.into()), media);
+        answer.await.refused(403, "Forbidden");
+    }
 }
 
 async fn nobody(world: World) {

@@ -1,14 +1,15 @@
-//! Services, Secrets, ConfigMaps, Leases, Pods and Namespaces: what podcert sees of their defaults
+//! Services, Secrets, ConfigMaps, Leases and Namespaces: what podcert sees of their defaults
 //! and rules.
 
 use serde_json::{Value, json};
 
-use crate::samples::{config_map, pod, pod_account};
-use crate::{Case, Policies, World};
+use crate::samples::config_map;
+use crate::{Case, World};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("services/get-an-address-and-defaults", service_defaults),
+        Case::new("services/lead-to-numbers-or-names", service_targets),
         Case::new("services/keep-their-address", service_address),
         Case::new(
             "services/have-ports-unless-headless-or-external",
@@ -16,17 +17,13 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         Case::new("secrets/text-becomes-data", secret_text),
         Case::new("secrets/data-is-base64", secret_base64),
+        Case::new("configmaps/binary-data-is-base64", map_base64),
         Case::new("secrets/immutable-ones-stay", secret_immutable),
         Case::new("secrets/keep-their-type", secret_type),
         Case::new("secrets/of-tls-have-certificate-and-key", secret_tls),
         Case::new("configmaps/immutable-ones-stay", map_immutable),
         Case::new("configmaps/keys-are-names-of-files", map_keys),
         Case::new("leases/durations-are-positive", lease_numbers),
-        Case::new("pods/get-defaults", pod_defaults),
-        Case::new("pods/need-their-service-account", pod_account_missing),
-        // The embedded server lets pods change: nothing else schedules there.
-        Case::new("pods/stay-where-they-are", pod_immutable)
-            .only(|target| target.policies == Policies::Evaluated),
         Case::new("namespaces/carry-their-name-as-a-label", namespace_label),
         Case::new("namespaces/are-dns-labels", namespace_name),
     ]
@@ -60,6 +57,32 @@ async fn service_defaults(world: World) {
     let object = service("c", &json!({"type": "ExternalName", "externalName": "a.b"}));
     let made = world.admin().post(&path, &object).await.created();
     assert_eq!(made["spec"].get("clusterIP"), None);
+}
+
+async fn service_targets(world: World) {
+    for (target, what) in [
+        (json!({}), "object"),
+        (json!(1.5), "number 1.5"),
+        (json!(3_000_000_000_u32), "number 3000000000"),
+    ] {
+        let object = service("a", &json!({"ports": [{"port": 1, "targetPort": target}]}));
+        let answer = world.admin().post(&world.core("services"), &object).await;
+        assert_eq!(
+            answer.refused(400, "BadRequest"),
+            format!(
+                "Service in version \"v1\" cannot be handled as a Service: json: cannot unmarshal {what} into Go struct field ServicePort.spec.ports.targetPort of type int32"
+            )
+        );
+    }
+}
+
+async fn map_base64(world: World) {
+    let object = json!({"metadata": {"name": "a"}, "binaryData": {"k": "!"}});
+    let answer = world.admin().post(&world.core("configmaps"), &object).await;
+    assert_eq!(
+        answer.refused(400, "BadRequest"),
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: illegal base64 data at input byte 0"
+    );
 }
 
 async fn service_address(world: World) {
@@ -199,60 +222,6 @@ async fn lease_numbers(world: World) {
             "Invalid value: -1: must be greater than or equal to 0",
         ),
     ]);
-}
-
-async fn pod_defaults(world: World) {
-    pod_account(&world).await;
-    let path = world.core("pods");
-    let made = world.admin().post(&path, &pod("a")).await.created();
-    assert_eq!(made["metadata"]["generation"], 1);
-    assert_eq!(made["status"]["phase"], "Pending");
-    let spec = &made["spec"];
-    for (field, value) in [
-        ("serviceAccount", json!("web")),
-        ("restartPolicy", json!("Always")),
-        ("terminationGracePeriodSeconds", json!(30)),
-        ("dnsPolicy", json!("ClusterFirst")),
-        ("schedulerName", json!("default-scheduler")),
-        ("enableServiceLinks", json!(true)),
-    ] {
-        assert_eq!(spec[field], value, "{field}");
-    }
-    world.admin().delete(&format!("{path}/a")).await.ok();
-}
-
-async fn pod_account_missing(world: World) {
-    let answer = world.admin().post(&world.core("pods"), &pod("a")).await;
-    assert_eq!(
-        answer.refused(403, "Forbidden"),
-        format!(
-            "pods \"a\" is forbidden: error looking up service account {}/web: serviceaccount \"web\" not found",
-            world.namespace
-        )
-    );
-}
-
-async fn pod_immutable(world: World) {
-    pod_account(&world).await;
-    let admin = world.admin();
-    let path = world.core("pods");
-    admin.post(&path, &pod("a")).await.created();
-    let path = format!("{path}/a");
-    for patch in [
-        json!({"spec": {"nodeName": "elsewhere"}}),
-        json!({"spec": {"serviceAccountName": "other"}}),
-        json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}),
-    ] {
-        let answer = admin.patch(&path, "merge", &patch).await;
-        let message = answer.refused(422, "Invalid");
-        assert!(
-            message.starts_with(
-                "Pod \"a\" is invalid: spec: Forbidden: pod updates may not change fields other than"
-            ),
-            "{message}"
-        );
-    }
-    admin.delete(&path).await.ok();
 }
 
 async fn namespace_label(world: World) {

@@ -18,6 +18,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("deletion/conflicts-of-a-group-name-it", conflict_of_group),
         Case::new("deletion/options-are-checked", options),
         Case::new("deletion/options-are-read-from-the-body", options_body),
+        Case::new("deletion/options-are-of-their-types", options_types),
         Case::new("deletion/finalizers-hold-an-object", finalizers),
         Case::new(
             "deletion/no-finalizer-is-added-afterwards",
@@ -227,6 +228,39 @@ async fn held(world: &World) -> (String, Value) {
     let path = format!("{path}/a");
     let marked = admin.delete(&path).await.ok();
     (path, marked)
+}
+
+async fn options_types(world: World) {
+    let maps = world.core("configmaps");
+    let admin = world.admin();
+    admin.post(&maps, &config_map("a")).await.created();
+    let path = format!("{maps}/a");
+    for (options, why) in [
+        (
+            json!({"dryRun": "All"}),
+            "json: cannot unmarshal string into Go struct field DeleteOptions.dryRun of type []string",
+        ),
+        (
+            json!({"preconditions": {"uid": 5}}),
+            "json: cannot unmarshal number into Go struct field Preconditions.preconditions.uid of type types.UID",
+        ),
+        (
+            json!({"preconditions": "x"}),
+            "json: cannot unmarshal string into Go struct field DeleteOptions.preconditions of type v1.Preconditions",
+        ),
+        (
+            json!({"gracePeriodSeconds": "0"}),
+            "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
+        ),
+        (
+            json!([]),
+            "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }",
+        ),
+    ] {
+        let answer = admin.delete_with(&path, &options).await;
+        assert_eq!(answer.refused(400, "BadRequest"), why);
+    }
+    admin.get(&path).await.ok();
 }
 
 async fn finalizers(world: World) {

@@ -19,6 +19,7 @@
 )]
 
 mod access;
+mod bindings;
 mod builtins;
 mod bundles;
 mod caller;
@@ -35,6 +36,7 @@ mod nodes;
 mod objects;
 mod patches;
 mod paths;
+mod pods;
 mod policy;
 mod requests;
 mod reviews;
@@ -113,10 +115,12 @@ pub fn all() -> Vec<Case> {
     cases.extend(access::cases());
     cases.extend(meshtool::cases());
     cases.extend(nodes::cases());
+    cases.extend(pods::cases());
     cases.extend(policy::cases());
     cases.extend(signers::cases());
     cases.extend(discovery::cases());
     cases.extend(requests::cases());
+    cases.extend(bindings::cases());
     cases.extend(builtins::cases());
     cases.extend(bundles::cases());
     cases.extend(deletion::cases());

@@ -10,6 +10,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("reviews/administrators-may-do-everything", administrator),
         Case::new("reviews/access-is-what-a-request-would-get", access),
         Case::new("reviews/a-review-asks-one-question", one_question),
+        Case::new("reviews/what-is-null-is-not-asked", nulls),
         Case::new("reviews/rules-are-those-of-bound-roles", rules),
         Case::new("reviews/rules-are-of-a-namespace", no_namespace),
         Case::new("reviews/the-caller-learns-who-they-are", who),
@@ -38,6 +39,15 @@ async fn administrator(world: World) {
         assert_eq!(review["status"]["allowed"], true, "{review}");
         assert_eq!(review["spec"], spec);
     }
+}
+
+async fn nulls(world: World) {
+    let spec = json!({
+        "resourceAttributes": null,
+        "nonResourceAttributes": {"verb": "get", "path": "/metrics"},
+    });
+    let review = ask(&world, &User::admin(), spec).await.created();
+    assert_eq!(review["status"]["allowed"], true, "{review}");
 }
 
 async fn access(world: World) {

@@ -15,6 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("tokens/bind-only-what-is-there", unbound),
         Case::new("tokens/live-ten-minutes-at-least", lifetimes),
         Case::new("tokens/are-asked-for-where-the-account-is", places),
+        Case::new("tokens/are-asked-for-in-the-right-types", types),
         Case::new("tokens/a-review-tells-who-it-is", review),
         Case::new("tokens/a-review-is-for-audiences", audiences),
         Case::new("tokens/a-review-knows-what-is-none", no_token),
@@ -46,6 +47,32 @@ fn read(answer: &Value) -> Value {
     let part = token.split('.').nth(1).expect("three parts");
     let bytes = URL_SAFE_NO_PAD.decode(part).expect("base64");
     serde_json::from_slice(&bytes).expect("JSON")
+}
+
+async fn types(world: World) {
+    pod_account(&world).await;
+    for (spec, why) in [
+        (
+            json!({"audiences": "vault"}),
+            "string into Go struct field TokenRequestSpec.spec.audiences of type []string",
+        ),
+        (
+            json!({"audiences": ["vault"], "boundObjectRef": "web-1"}),
+            "string into Go struct field TokenRequestSpec.spec.boundObjectRef of type v1.BoundObjectReference",
+        ),
+        (
+            json!(5),
+            "number into Go struct field TokenRequest.spec of type v1.TokenRequestSpec",
+        ),
+    ] {
+        let answer = ask(&world, &User::admin(), &spec).await;
+        assert_eq!(
+            answer.refused(400, "BadRequest"),
+            format!(
+                "TokenRequest in version \"v1\" cannot be handled as a TokenRequest: json: cannot unmarshal {why}"
+            )
+        );
+    }
 }
 
 async fn uid(world: &World, path: &str) -> Value {
@@ -260,13 +287,15 @@ async fn ended(world: World) {
     let spec = json!({"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "a"}});
     let answer = ask(&world, &User::admin(), &spec).await.created();
     let token = answer["status"]["token"].clone();
+    let status = who(&world, &token, &Value::Null).await;
+    assert_eq!(status["authenticated"], true, "{status}");
     let gone = json!({"gracePeriodSeconds": 0});
     admin.delete_with(&format!("{pods}/a"), &gone).await.ok();
     // The real server keeps what it found for some seconds.
     let body = json!({"spec": {"token": token}});
     eventually(
         || async { world.admin().post(REVIEWS, &body).await },
-        |answer| answer.body["status"]["authenticated"].is_null(),
+        |answer| answer.code == 201 && answer.body["status"]["authenticated"].is_null(),
     )
     .await;
 }

@@ -11,6 +11,12 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("workloads/a-scale-is-read", read),
         Case::new("workloads/a-scale-is-written", write),
         Case::new("workloads/a-scale-has-conditions", conditions),
+        Case::new("workloads/a-scale-is-asked-for-properly", scale_options),
+        Case::new("workloads/a-replica-set-needs-a-selector", no_selector),
+        Case::new(
+            "workloads/a-daemon-set-counts-its-templates",
+            template_numbers,
+        ),
         Case::new("workloads/a-scale-is-discovered", discovered),
     ]
 }
@@ -171,6 +177,92 @@ async fn conditions(world: World) {
     assert_eq!(
         answer.refused(400, "BadRequest"),
         "the name of the object (other) does not match the name on the URL (web)"
+    );
+}
+
+async fn scale_options(world: World) {
+    deploy(&world).await;
+    let scale = format!("{}/web/scale", path(&world, "deployments"));
+    let admin = world.admin();
+    let wanted = json!({"metadata": {"name": "web"}, "spec": {"replicas": 4}});
+    for (option, field, why) in [
+        (
+            "dryRun=yes",
+            "dryRun",
+            "Unsupported value: [\"yes\"]: supported values: \"All\"",
+        ),
+        (
+            "fieldValidation=foo",
+            "fieldValidation",
+            "Unsupported value: \"foo\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+        ),
+    ] {
+        let answer = admin.put(&format!("{scale}?{option}"), &wanted).await;
+        answer.invalid(&[(field, why)]);
+    }
+    for (field, value, why) in [
+        (
+            "/metadata/namespace",
+            json!("default"),
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ),
+        (
+            "/metadata/resourceVersion",
+            json!(5),
+            "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal number into Go struct field ObjectMeta.metadata.resourceVersion of type string",
+        ),
+        (
+            "/spec/replicas",
+            json!("x"),
+            "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32",
+        ),
+    ] {
+        let mut object = wanted.clone();
+        let (part, field) = field[1..].split_once('/').unwrap();
+        object[part][field] = value;
+        let answer = admin.put(&scale, &object).await;
+        assert_eq!(answer.refused(400, "BadRequest"), why);
+    }
+    let patch = json!({"metadata": {"name": "other"}, "spec": {"replicas": 4}});
+    let answer = admin.patch(&scale, "merge", &patch).await;
+    assert_eq!(
+        answer.refused(400, "BadRequest"),
+        "the name of the object (other) does not match the name on the URL (web)"
+    );
+    let patch = json!({"spec": {"replicas": 4}});
+    let forced = format!("{scale}?force=true");
+    let answer = admin.patch(&forced, "merge", &patch).await;
+    let why = "Forbidden: may not be specified for non-apply patch";
+    answer.invalid(&[("force", why)]);
+    let patch = json!({"spec": {"replicas": "x"}});
+    let answer = admin.patch(&scale, "merge", &patch).await;
+    assert_eq!(answer.invalid_fields(), ["patch"]);
+    assert_eq!(admin.get(&scale).await.ok()["spec"]["replicas"], 3);
+}
+
+async fn no_selector(world: World) {
+    for (plural, kind, told) in [
+        ("replicasets", "ReplicaSet", "deployment"),
+        ("deployments", "Deployment", "deployment"),
+        ("daemonsets", "DaemonSet", "daemonset"),
+    ] {
+        let mut object = workload(kind);
+        object["spec"]["selector"] = json!({});
+        let answer = world.admin().post(&path(&world, plural), &object).await;
+        let why = format!("Invalid value: {{}}: empty selector is invalid for {told}");
+        answer.invalid(&[("spec.selector", &why)]);
+    }
+}
+
+async fn template_numbers(world: World) {
+    let sets = path(&world, "daemonsets");
+    let number = "deprecated.daemonset.template.generation";
+    let mut object = workload("DaemonSet");
+    object["metadata"]["annotations"] = json!({number: "abc"});
+    let answer = world.admin().post(&sets, &object).await;
+    assert_eq!(
+        answer.refused(400, "BadRequest"),
+        "DaemonSet in version \"v1\" cannot be handled as a DaemonSet: strconv.ParseInt: parsing \"abc\": invalid syntax"
     );
 }
 

@@ -152,6 +152,9 @@ impl Admission<'_> {
     fn pod(&self) -> Result<(), Failure> {
         let node = self.node;
         match (self.target.part, self.operation) {
+            (Part::Binding, _) => Err(self.forbidden(
+                "unexpected pod subresource \"binding\", only 'status' and 'eviction' are allowed",
+            )),
             (Part::Main, Operation::Create(pod)) => self.mirror_pod(pod),
             (Part::Main, Operation::Delete) => {
                 let Target { namespace, name, .. } = self.target;

@@ -137,3 +137,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_small_body_does_not_become_a_large_object() {
+    // A container with an empty security context has four bytes.
+    let containers = [bytes(2, &bytes(15, b""))].concat().repeat(VALUES_LIMIT);
+    let mut length = Vec::new();
+    let mut rest = containers.len();
+    while rest > 0x7f {
+        length.push(u8::try_from(rest & 0x7f).expect("seven bits") | 0x80);
+        rest >>= 7;
+    }
+    length.push(u8::try_from(rest).expect("seven bits"));
+    // The lengths of the outer messages are more than the helpers here write.
+    let spec = [vec![tag(2, 2)[0]], length, containers].concat();
+    let decoder = Decoder {
+        schemas: schemas(),
+        numbers: numbers(),
+        left: Cell::new(VALUES_LIMIT),
+    };
+    let refused = decoder
+        .named("io.k8s.api.core.v1.Pod", &spec, 0)
+        .unwrap_err();
+    assert!(refused.0.contains("values"), "{}", refused.0);
+}

@@ -72,6 +72,7 @@ const SERVED: &[fn(&mut SchemaGenerator)] = &[
     add::<certificates::v1beta1::ClusterTrustBundle>,
     add::<certificates::v1beta1::PodCertificateRequest>,
     add::<coordination::v1::Lease>,
+    add::<core::v1::Binding>,
     add::<core::v1::ConfigMap>,
     add::<core::v1::Event>,
     add::<core::v1::Namespace>,

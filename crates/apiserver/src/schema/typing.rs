@@ -8,12 +8,19 @@ use serde_json::Value;
 use super::{Scalar, Schemas, Shape, Width, type_name};
 use crate::kinds::Kind;
 use crate::object::json_type;
+use crate::quantity::Quantity;
+use crate::strategy::types::{date_error, illegal_base64};
 
 impl Schemas {
     /// What the decoder says about an object of this kind; `None` if every value fits.
     pub(crate) fn misfit(&self, kind: &Kind, object: &Value) -> Option<String> {
-        let shape = Shape::Named(type_name(kind));
-        self.misfit_at(&shape, object, kind.kind, "")
+        self.misfit_of(&type_name(kind), object)
+    }
+
+    /// The same of an object of the type of this name.
+    pub(crate) fn misfit_of(&self, name: &str, object: &Value) -> Option<String> {
+        let shape = Shape::Named(name.to_owned());
+        self.misfit_at(&shape, object, short(name), "")
     }
 
     /// `owner` is the struct that has the field at `path`.
@@ -22,13 +29,17 @@ impl Schemas {
             return None;
         }
         let wrong = |what: &str| {
-            let wanted = self.go_type(shape);
+            let wanted = match self.go_type(shape) {
+                // The one text that has a type of its own wherever it stands.
+                wanted if wanted == "string" && path.ends_with("uid") => "types.UID".to_owned(),
+                wanted => wanted,
+            };
             Some(format!(
                 "json: cannot unmarshal {what} into Go struct field {owner}.{path} of type {wanted}"
             ))
         };
         match (shape, value) {
-            (Shape::Named(name), Value::Object(map)) => {
+            (Shape::Named(name), Value::Object(map)) if self.fields(name).is_some() => {
                 let fields = self.fields(name)?;
                 let owner = short(name);
                 map.iter().find_map(|(field, value)| {
@@ -42,11 +53,19 @@ impl Schemas {
             }
             // Quantities, dates, and what is either a number or a name.
             (Shape::Named(name), value) if self.fields(name).is_none() => {
-                let is_date = matches!(short(name), "Time" | "MicroTime");
-                match value {
-                    Value::String(_) => None,
-                    Value::Number(_) if !is_date => None,
-                    value => wrong(json_type(value)),
+                match (short(name), value) {
+                    ("Quantity", Value::String(text)) => amount_error(text),
+                    ("Quantity", value) => amount_error(&value.to_string()),
+                    ("Time", Value::String(text)) => date_error(text),
+                    // Whatever a manager of fields may own.
+                    ("FieldsV1", Value::Object(_)) | (_, Value::String(_)) => None,
+                    ("Time" | "MicroTime", value) => wrong(json_type(value)),
+                    // Either a number or a name.
+                    ("IntOrString", Value::Number(number)) => match number.as_i64() {
+                        Some(it) if i32::try_from(it).is_ok() => None,
+                        _ => wrong(&format!("number {number}")),
+                    },
+                    (_, value) => wrong(json_type(value)),
                 }
             }
             (Shape::List(element), Value::Array(list)) => list
@@ -66,8 +85,11 @@ impl Schemas {
                 }
                 wrong(&format!("number {number}"))
             }
+            (Shape::Leaf(Scalar::Bytes), Value::String(text)) => {
+                illegal_base64(text).map(|at| format!("illegal base64 data at input byte {at}"))
+            }
             (Shape::Leaf(Scalar::Other), _)
-            | (Shape::Leaf(Scalar::Text | Scalar::Bytes), Value::String(_))
+            | (Shape::Leaf(Scalar::Text), Value::String(_))
             | (Shape::Leaf(Scalar::Bool), Value::Bool(_)) => None,
             (_, value) => wrong(json_type(value)),
         }
@@ -76,6 +98,7 @@ impl Schemas {
     /// What Go calls the type.
     fn go_type(&self, shape: &Shape) -> String {
         match shape {
+            Shape::Named(name) if name.ends_with(".IntOrString") => "int32".to_owned(),
             Shape::Named(name) if self.fields(name).is_none() => short(name).to_owned(),
             Shape::Named(name) => {
                 let mut parts = name.rsplit('.');
@@ -92,6 +115,10 @@ impl Schemas {
             Shape::Leaf(Scalar::Other) => "interface {}".to_owned(),
         }
     }
+}
+
+fn amount_error(text: &str) -> Option<String> {
+    Quantity::parse(text).err().map(str::to_owned)
 }
 
 /// The type's name without its package.
@@ -176,5 +203,27 @@ mod tests {
             "unknown": {"a": 1},
         }});
         assert_eq!(misfit("Pod", &pod), None);
+    }
+
+    #[test]
+    fn what_typed_clients_could_not_read_is_refused() {
+        for (kind, object) in [
+            (
+                "Pod",
+                json!({"spec": {"containers": [{"resources": {"limits": {"cpu": {}}}}]}}),
+            ),
+            ("Pod", json!({"status": {"startTime": {}}})),
+            ("Pod", json!({"status": {"startTime": "x"}})),
+            ("Service", json!({"spec": {"ports": [{"targetPort": {}}]}})),
+            ("Service", json!({"spec": {"ports": [{"targetPort": 1.5}]}})),
+            (
+                "Service",
+                json!({"spec": {"ports": [{"targetPort": 3_000_000_000_u32}]}}),
+            ),
+            ("ConfigMap", json!({"binaryData": {"a": "!"}})),
+            ("Lease", json!({"spec": {"renewTime": {}}})),
+        ] {
+            assert!(misfit(kind, &object).is_some(), "{kind} {object}");
+        }
     }
 }

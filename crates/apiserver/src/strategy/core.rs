@@ -2,17 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
+use super::admission;
 use crate::field::FieldError;
-use crate::kinds::{Kind, Rules};
+use crate::kinds::Rules;
 use crate::object::{as_map_mut, at, copy_key, map_mut, set_default, text};
 
 /// Fills in what the real server would.
 pub(crate) fn default(rules: Rules, object: &mut Value) {
     match rules {
-        Rules::Pod => {
-            default_pod_spec(map_mut(object, "spec"));
-            set_default(map_mut(object, "status"), "phase", "Pending");
-        }
+        Rules::Pod => set_default(map_mut(object, "status"), "phase", "Pending"),
         Rules::Service => {
             let spec = map_mut(object, "spec");
             set_default(spec, "type", "ClusterIP");
@@ -39,22 +37,12 @@ pub(crate) fn default(rules: Rules, object: &mut Value) {
                 }
             }
         }
-        Rules::Workload => {
-            let spec = map_mut(object, "spec");
-            set_default(spec, "replicas", 1);
-        }
         Rules::DaemonSet => {
-            set_default(map_mut(object, "spec"), "revisionHistoryLimit", 10);
-            let strategy = map_mut_in(object, "spec", "updateStrategy");
-            set_default(strategy, "type", "RollingUpdate");
-            if strategy.get("type").and_then(Value::as_str) == Some("RollingUpdate") {
-                let rolling =
-                    as_map_mut(strategy.entry("rollingUpdate").or_insert_with(|| json!({})));
-                set_default(rolling, "maxUnavailable", 1);
-                set_default(rolling, "maxSurge", 0);
-            }
             let annotations = map_mut_in(object, "metadata", "annotations");
-            set_default(annotations, TEMPLATE_GENERATION, "1");
+            let number = annotations.get(TEMPLATE_GENERATION).and_then(Value::as_str);
+            let number = number.and_then(|number| number.parse::<i64>().ok());
+            let number = number.unwrap_or(1).max(1).to_string();
+            annotations.insert(TEMPLATE_GENERATION.into(), number.into());
         }
         Rules::Secret => {
             let map = as_map_mut(object);
@@ -79,20 +67,24 @@ pub(crate) fn default(rules: Rules, object: &mut Value) {
         | Rules::Event
         | Rules::Lease
         | Rules::Plain
-        | Rules::PodCertificateRequest => {}
+        | Rules::PodCertificateRequest
+        | Rules::Workload => {}
     }
     if rules == Rules::Service {
         set_default(map_mut(object, "status"), "loadBalancer", json!({}));
     }
 }
 
-/// Puts back what an update may leave out or not choose: a Service's address, and which template of
-/// a DaemonSet this is.
+/// Puts back what an update may leave out or not choose: a Service's address, which template of a
+/// DaemonSet this is, and what admission gave a pod.
 pub(crate) fn keep(rules: Rules, object: &mut Value, old: &Value) {
+    if rules == Rules::Pod {
+        admission::readmit_pod(object, old);
+    }
     if rules == Rules::DaemonSet {
         let number = text(old, &["metadata", "annotations", TEMPLATE_GENERATION]).parse::<i64>();
         let same = at(object, &["spec", "template"]) == at(old, &["spec", "template"]);
-        let number = number.unwrap_or(1) + i64::from(!same);
+        let number = number.unwrap_or(1).max(1).saturating_add(i64::from(!same));
         map_mut_in(object, "metadata", "annotations")
             .insert(TEMPLATE_GENERATION.into(), number.to_string().into());
     }
@@ -173,53 +165,6 @@ pub(crate) fn check_service_update(object: &Value, old: &Value) -> Vec<FieldErro
     )]
 }
 
-/// A workload's selector is mandatory and must select its own pods.
-pub(crate) fn check_workload(kind: &Kind, object: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let selector = at(object, &["spec", "selector"]);
-    let wanted = selector
-        .and_then(|selector| selector.get("matchLabels"))
-        .and_then(Value::as_object);
-    let expressions = selector
-        .and_then(|selector| selector.get("matchExpressions"))
-        .and_then(Value::as_array);
-    if selector.is_none() {
-        errors.push(FieldError::required("spec.selector", ""));
-    } else if wanted.is_none_or(Map::is_empty) && expressions.is_none_or(Vec::is_empty) {
-        errors.push(FieldError::invalid_raw(
-            "spec.selector",
-            "{}",
-            format!("empty selector is invalid for {}", kind.singular),
-        ));
-    }
-    let labels = at(object, &["spec", "template", "metadata", "labels"]);
-    let selected = wanted
-        .into_iter()
-        .flatten()
-        .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value));
-    if !selected {
-        errors.push(FieldError::invalid_raw(
-            "spec.template.metadata.labels",
-            labels.unwrap_or(&json!({})),
-            "`selector` does not match template `labels`",
-        ));
-    }
-    errors
-}
-
-/// The selector of a workload never changes.
-pub(crate) fn check_workload_update(object: &Value, old: &Value) -> Vec<FieldError> {
-    let selector = at(object, &["spec", "selector"]);
-    if selector == at(old, &["spec", "selector"]) {
-        return Vec::new();
-    }
-    vec![FieldError::invalid_raw(
-        "spec.selector",
-        selector.unwrap_or(&Value::Null),
-        "field is immutable",
-    )]
-}
-
 /// A Secret's type never changes, and an immutable Secret's data neither.
 pub(crate) fn check_secret_update(object: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -254,29 +199,7 @@ pub(crate) fn check_immutable(object: &Value, old: &Value) -> Vec<FieldError> {
 }
 
 /// Where versions without a field for it have the number of a DaemonSet's template.
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
-
-fn default_pod_spec(spec: &mut Map<String, Value>) {
-    set_default(spec, "restartPolicy", "Always");
-    set_default(spec, "terminationGracePeriodSeconds", 30);
-    set_default(spec, "dnsPolicy", "ClusterFirst");
-    set_default(spec, "schedulerName", "default-scheduler");
-    set_default(spec, "enableServiceLinks", true);
-    // Done by the ServiceAccount admission plugin upstream.
-    set_default(spec, "serviceAccountName", "default");
-    let account = spec.get("serviceAccountName").cloned().unwrap_or_default();
-    spec.insert("serviceAccount".into(), account);
-    for volume in spec
-        .get_mut("volumes")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        if let Some(Value::Object(projected)) = volume.get_mut("projected") {
-            set_default(projected, "defaultMode", 0o644);
-        }
-    }
-}
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 fn map_mut_in<'a>(object: &'a mut Value, outer: &str, inner: &str) -> &'a mut Map<String, Value> {
     let outer = map_mut(object, outer);

@@ -4,6 +4,7 @@
 //! The verbs ([`crate::verbs`]) know nothing of single kinds; they call the four functions here.
 //! Rules that need more than the object (the caller, the clock, the authorizer) get a [`Context`].
 
+pub(crate) mod admission;
 pub(crate) mod metadata;
 pub(crate) mod names;
 pub(crate) mod signer;
@@ -12,14 +13,17 @@ pub(crate) mod types;
 
 mod certificate_request;
 mod core;
+mod defaults;
 mod event;
+mod pod;
+mod workload;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::field::FieldError;
 use crate::kinds::{Feature, Kind, Rules};
-use crate::object::{as_map_mut, at, copy_key, metadata_mut};
+use crate::object::{as_map_mut, at, copy_key, map_mut, metadata_mut};
 use crate::request::Part;
 use crate::status::Failure;
 use crate::user::{Authorizer, User};
@@ -45,7 +49,16 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) -> Result<(), Fail
         Rules::ClusterTrustBundle => trust_bundle::shape(object)?,
         _ => {}
     }
-    core::default(kind.rules, object);
+    default_for(kind, object);
+    if kind.rules == Rules::Pod {
+        let class = pod::quality_of_service(object);
+        let gated = pod::gated_condition(object);
+        let status = map_mut(object, "status");
+        status.insert("qosClass".into(), class.into());
+        if let Some(condition) = gated {
+            status.insert("conditions".into(), serde_json::json!([condition]));
+        }
+    }
     Ok(())
 }
 
@@ -61,7 +74,11 @@ pub(crate) fn check_create(
         Rules::ClusterTrustBundle => {
             errors.extend(trust_bundle::check(object, None));
         }
-        Rules::DaemonSet | Rules::Workload => errors.extend(core::check_workload(kind, object)),
+        Rules::DaemonSet | Rules::Workload => errors.extend(workload::check(kind, object)),
+        Rules::Pod => {
+            errors.extend(pod::check(object));
+            errors.extend(pod::check_create(object));
+        }
         Rules::Event => errors.extend(event::check(kind, object)),
         _ => errors.extend(core::check(kind.rules, object)),
     }
@@ -101,14 +118,17 @@ pub(crate) fn prepare_update(
             }
             object
         }
-        // Logs and tokens are no updates; a scale is one of the whole.
-        Part::Log | Part::Scale | Part::Token => new,
+        // Bindings, logs and tokens are no updates; a scale is one of the whole.
+        Part::Binding | Part::Log | Part::Scale | Part::Token => new,
         Part::Status => {
             let mut object = old.clone();
             copy_key(Some(&new), as_map_mut(&mut object), "status");
             // Another UID is an error, and is told as one.
             if let Some(uid) = at(&new, &["metadata", "uid"]) {
                 metadata_mut(&mut object).insert("uid".into(), uid.clone());
+            }
+            if kind.rules == Rules::Pod {
+                keep_quality_of_service(&mut object, old);
             }
             if kind.has(Feature::StatusTouchesMetadata) {
                 for key in ["labels", "annotations"] {
@@ -126,7 +146,7 @@ pub(crate) fn prepare_update(
         (Rules::ClusterTrustBundle, Part::Main) => trust_bundle::shape(&mut object)?,
         (rules, Part::Main) => {
             core::keep(rules, &mut object, old);
-            core::default(rules, &mut object);
+            default_for(kind, &mut object);
         }
         _ => {}
     }
@@ -138,6 +158,13 @@ pub(crate) fn prepare_update(
         metadata_mut(&mut object).insert("generation".into(), (generation + 1).into());
     }
     Ok(object)
+}
+
+/// The class of a pod stays what it was when the pod was made.
+fn keep_quality_of_service(pod: &mut Value, old: &Value) {
+    if crate::object::text(pod, &["status", "qosClass"]).is_empty() {
+        copy_key(old.get("status"), map_mut(pod, "status"), "qosClass");
+    }
 }
 
 /// Brings an object that passed all rules into the form in which it is stored.
@@ -168,8 +195,12 @@ pub(crate) fn check_update(
             errors.extend(trust_bundle::check(object, Some(old)));
         }
         (Rules::DaemonSet | Rules::Workload, Part::Main) => {
-            errors.extend(core::check_workload(kind, object));
-            errors.extend(core::check_workload_update(object, old));
+            errors.extend(workload::check(kind, object));
+            errors.extend(workload::check_update(object, old));
+        }
+        (Rules::Pod, Part::Main) => {
+            errors.extend(pod::check(object));
+            errors.extend(pod::check_update(object, old));
         }
         (Rules::Event, _) => {
             errors.extend(event::check(kind, object));
@@ -212,4 +243,5 @@ fn refuse(kind: &Kind, object: &Value, errors: &[FieldError]) -> Result<(), Fail
 /// The defaults of a kind alone, for objects the server makes itself.
 pub(crate) fn default_for(kind: &Kind, object: &mut Value) {
     core::default(kind.rules, object);
+    defaults::complete(kind, object);
 }

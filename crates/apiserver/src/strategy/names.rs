@@ -119,6 +119,28 @@ pub(crate) fn label_key(value: &str) -> Vec<String> {
     complaints
 }
 
+/// The name of a port (RFC 6335): at most 15 lower case characters, digits and dashes.
+pub(crate) fn port_name(value: &str) -> Vec<String> {
+    let mut complaints: Vec<&str> = Vec::new();
+    if value.len() > 15 {
+        complaints.push("must be no more than 15 characters");
+    }
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if value.is_empty() || !value.chars().all(allowed) {
+        complaints.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
+    }
+    if !value.contains(|c: char| c.is_ascii_lowercase()) {
+        complaints.push("must contain at least one letter (a-z)");
+    }
+    if value.contains("--") {
+        complaints.push("must not contain consecutive hyphens");
+    }
+    if value.starts_with('-') || value.ends_with('-') {
+        complaints.push("must not begin or end with a hyphen");
+    }
+    complaints.into_iter().map(str::to_owned).collect()
+}
+
 /// A label's value: empty, or like a key's name part.
 pub(crate) fn label_value(value: &str) -> Vec<String> {
     let mut complaints = Vec::new();

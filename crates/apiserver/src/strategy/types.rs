@@ -6,8 +6,10 @@
 
 use serde_json::Value;
 
+use super::core::TEMPLATE_GENERATION;
 use crate::kinds::{Kind, Rules};
-use crate::object::json_type;
+use crate::object::{at, json_type};
+use crate::request::go_parse_error;
 
 /// A Go type, as far as its decoder can complain.
 enum Type {
@@ -39,6 +41,11 @@ pub(crate) fn misfit(kind: &Kind, object: &Value) -> Option<String> {
             return Some(format!("illegal base64 data at input byte {at}"));
         }
     }
+    if kind.rules == Rules::DaemonSet
+        && let Some(why) = template_number_error(object)
+    {
+        return Some(why);
+    }
     fields.into_iter().find_map(|(field, wanted)| {
         let place = Place {
             version: kind.version,
@@ -47,6 +54,13 @@ pub(crate) fn misfit(kind: &Kind, object: &Value) -> Option<String> {
         };
         misfit_at(object.get(field)?, wanted, &place)
     })
+}
+
+/// The number of a DaemonSet's template is read out of an annotation.
+fn template_number_error(object: &Value) -> Option<String> {
+    let number = at(object, &["metadata", "annotations", TEMPLATE_GENERATION])?.as_str()?;
+    number.parse::<i64>().err()?;
+    Some(go_parse_error("Int", number))
 }
 
 /// Where in an object a value stands.
@@ -120,7 +134,7 @@ fn misfit_at(value: &Value, wanted: &Type, place: &Place<'_>) -> Option<String> 
 
 /// Where Go's standard base64 decoder stops: at the first character that is none, or at the
 /// beginning of a group that is not whole. Line breaks are skipped.
-fn illegal_base64(text: &str) -> Option<usize> {
+pub(crate) fn illegal_base64(text: &str) -> Option<usize> {
     let significant: Vec<(usize, u8)> = text
         .bytes()
         .enumerate()
@@ -155,7 +169,7 @@ fn illegal_base64(text: &str) -> Option<usize> {
 }
 
 /// Go's `time.Parse` of an RFC 3339 date.
-fn date_error(text: &str) -> Option<String> {
+pub(crate) fn date_error(text: &str) -> Option<String> {
     const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
     let failed = |rest: &str, element: &str| {
         Some(format!(

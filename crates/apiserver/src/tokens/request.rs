@@ -211,14 +211,10 @@ fn check_place(target: &Target, request: &Value) -> Result<(), Failure> {
 
 /// How long the token is to live, in seconds.
 fn lifetime(request: &Value) -> Result<i64, Failure> {
-    let seconds = match request.pointer("/spec/expirationSeconds") {
-        None | Some(Value::Null) => DEFAULT_LIFETIME,
-        Some(given) => given.as_i64().ok_or_else(|| {
-            Failure::bad_request(format!(
-                "{KIND} in version \"v1\" cannot be handled as a {KIND}: json: cannot unmarshal {given} into Go struct field TokenRequestSpec.spec.expirationSeconds of type int64"
-            ))
-        })?,
-    };
+    let seconds = request
+        .pointer("/spec/expirationSeconds")
+        .and_then(Value::as_i64);
+    let seconds = seconds.unwrap_or(DEFAULT_LIFETIME);
     let why = match seconds {
         ..LEAST_LIFETIME => "may not specify a duration less than 10 minutes",
         LEAST_LIFETIME..=LONGEST_LIFETIME => return Ok(seconds),

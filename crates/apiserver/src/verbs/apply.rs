@@ -4,6 +4,7 @@
 //! (`x-kubernetes-list-type`). Nobody keeps who applied what, so there are no conflicts, and a field
 //! that is left out of a later apply stays. An object that is not there is created.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,6 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::Unknown;
-use crate::authorization::Asked;
 use crate::field::FieldError;
 use crate::object::metadata_mut;
 use crate::request::{Part, Query, Target, refuse_options};
@@ -19,7 +19,7 @@ use crate::schema::{Field, ListType, Schemas, Shape, UNKNOWN, schemas, type_name
 use crate::server::ApiServer;
 use crate::status::Failure;
 use crate::store::Stored;
-use crate::user::{Permission, User};
+use crate::user::User;
 use crate::versions;
 
 impl ApiServer {
@@ -46,13 +46,7 @@ impl ApiServer {
             .get(target.kind, &super::key(target))
             .is_some();
         if !exists && target.part == Part::Main {
-            // Whoever may patch what is there may not make what is not, as upstream.
-            let asked = Asked::creation(target);
-            let authorizer = &self.inner.authorizer;
-            if let Permission::Denied = authorizer.authorize(user, &asked.attributes()) {
-                let reason = authorizer.reason(user, &asked.attributes());
-                return Err(asked.forbidden(user, &reason));
-            }
+            self.check_may_create(user, target)?;
             metadata_mut(&mut applied).remove("resourceVersion");
             let created = self.create(user, target, query, applied)?;
             return Ok((StatusCode::CREATED, created));
@@ -116,23 +110,33 @@ fn merge_lists(schemas: &Schemas, field: Option<&Field>, list: &mut Vec<Value>, 
     match merging.list {
         ListType::Atomic => *list = applied.to_vec(),
         ListType::Set => {
+            let mut there: HashSet<String> = list.iter().map(Value::to_string).collect();
             for value in applied {
-                if !list.contains(value) {
+                if there.insert(value.to_string()) {
                     list.push(value.clone());
                 }
             }
         }
         ListType::Map(keys) => {
+            let mut places = HashMap::new();
+            for (place, value) in list.iter().enumerate() {
+                places.entry(name_of(value, keys)).or_insert(place);
+            }
             for value in applied {
-                let same =
-                    |it: &Value| keys.iter().all(|key| key_of(it, key) == key_of(value, key));
-                match list.iter_mut().find(|it| same(it)) {
+                let place = *places.entry(name_of(value, keys)).or_insert(list.len());
+                match list.get_mut(place) {
                     Some(there) => merge(schemas, element, there, value),
                     None => list.push(value.clone()),
                 }
             }
         }
     }
+}
+
+/// By what an element is told from the others.
+fn name_of(value: &Value, keys: &[&str]) -> String {
+    let keys: Vec<Value> = keys.iter().map(|key| key_of(value, key)).collect();
+    Value::from(keys).to_string()
 }
 
 /// A key's value; the one key that has a default upstream is `protocol`.

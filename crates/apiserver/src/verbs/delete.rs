@@ -13,12 +13,14 @@ use http::{Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::type_meta_error;
 use super::write::is_finished;
 use crate::field::FieldError;
 use crate::kinds::{self, Feature, KINDS, Kind};
 use crate::object::{at, map_mut, metadata_mut, text};
 use crate::representation::Representation;
 use crate::request::{DryRun, Query, Target, dry_run_errors, number, refuse_options};
+use crate::schema::schemas;
 use crate::selectors::Selection;
 use crate::server::ApiServer;
 use crate::service::{ApiBody, json_response};
@@ -272,6 +274,8 @@ impl ApiServer {
     }
 }
 
+const TYPE: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+
 impl Options {
     fn parse(query: &Query, body: &[u8]) -> Result<Self, Failure> {
         let value: Value = if body.is_empty() {
@@ -283,6 +287,12 @@ impl Options {
                 ))
             })?
         };
+        if !matches!(value, Value::Null | Value::Object(_)) {
+            return Err(Failure::bad_request(format!(
+                "couldn't get version/kind; json parse error: {}",
+                type_meta_error(&value)
+            )));
+        }
         let precondition = |field: &str| {
             at(&value, &["preconditions", field])
                 .and_then(Value::as_str)
@@ -294,6 +304,9 @@ impl Options {
                 "no kind {given:?} is registered for version {:?} in scheme \"pkg/runtime/scheme.go:111\"",
                 text(&value, &["apiVersion"])
             )));
+        }
+        if let Some(why) = schemas().misfit_of(TYPE, &value) {
+            return Err(Failure::bad_request(why));
         }
         query.check_write("DeleteOptions")?;
         let dry_runs: Vec<String> = value

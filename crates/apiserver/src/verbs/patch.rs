@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{Misfit, Unknown};
 use crate::field::FieldError;
 use crate::object::normalize;
-use crate::request::{Query, Target, refuse_options};
+use crate::request::{Query, Target};
 use crate::schema::{schemas, type_name};
 use crate::server::ApiServer;
 use crate::status::Failure;
@@ -32,10 +32,7 @@ impl ApiServer {
     ) -> Result<Arc<Stored>, Failure> {
         let patch = Patch::parse(media_type, body)?;
         query.check_write("PatchOptions")?;
-        if query.force.is_some() {
-            let why = "may not be specified for non-apply patch";
-            refuse_options("PatchOptions", &[FieldError::forbidden("force", why)])?;
-        }
+        query.refuse_force()?;
         self.update(user, target, query, |old| {
             let mut object = versions::view(target.kind, &old.value);
             patch.apply(&type_name(target.kind), &mut object)?;
@@ -189,6 +186,11 @@ fn unreadable(target: &Target, object: &Value, misfit: Misfit) -> Failure {
             target.kind.api_version()
         ),
     };
+    ill_made(object, &why)
+}
+
+/// The same, of an object that need not be of a kind.
+pub(super) fn ill_made(object: &Value, why: &str) -> Failure {
     let error = FieldError::invalid("patch", &object.to_string(), why);
     Failure::new(422, "Invalid", format!(" \"\" is invalid: {error}")).with_details(json!({
         "causes": [{

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::patch::Patch;
+use super::patch::{Patch, check_identity, ill_made};
+use super::write::check_same_namespace;
 use super::{APPLY_PATCH, media_type};
 use crate::field::FieldError;
 use crate::object::{at, copy_key, map_mut, metadata_mut, text};
 use crate::request::{Part, Query, Target, Verb};
 use crate::reviews;
+use crate::schema::schemas;
 use crate::server::ApiServer;
 use crate::service::{ApiBody, json_response};
 use crate::status::Failure;
@@ -36,6 +38,7 @@ impl ApiServer {
         };
         let stored = match target.verb {
             Verb::Update => {
+                query.check_write("UpdateOptions")?;
                 let wanted = reviews::parse(body, KIND, API_VERSION)?;
                 let name = text(&wanted, &["metadata", "name"]);
                 if name != target.name {
@@ -44,6 +47,7 @@ impl ApiServer {
                         target.name
                     )));
                 }
+                check_same_namespace(&workload, &wanted)?;
                 self.update(user, &workload, query, |old| rescaled(target, old, &wanted))?
             }
             Verb::Patch => {
@@ -55,9 +59,14 @@ impl ApiServer {
                 }
                 let patch = Patch::parse(media_type, body)?;
                 query.check_write("PatchOptions")?;
+                query.refuse_force()?;
                 self.update(user, &workload, query, |old| {
                     let mut wanted = scale_of(&old.value);
                     patch.apply(TYPE, &mut wanted)?;
+                    if let Some(why) = schemas().misfit_of(TYPE, &wanted) {
+                        return Err(ill_made(&wanted, &why));
+                    }
+                    check_identity(&workload, &wanted)?;
                     rescaled(target, old, &wanted)
                 })?
             }
@@ -104,14 +113,9 @@ fn scale_of(workload: &Value) -> Value {
 /// The workload with the replicas that a scale names, and its version as a condition.
 fn rescaled(target: &Target, old: &Stored, scale: &Value) -> Result<Value, Failure> {
     let kind = target.kind;
-    let wanted = match at(scale, &["spec", "replicas"]) {
-        None | Some(Value::Null) => 0,
-        Some(given) => given.as_i64().filter(|it| i32::try_from(*it).is_ok()).ok_or_else(|| {
-            Failure::bad_request(format!(
-                "{KIND} in version \"v1\" cannot be handled as a {KIND}: json: cannot unmarshal {given} into Go struct field ScaleSpec.spec.replicas of type int32"
-            ))
-        })?,
-    };
+    let wanted = at(scale, &["spec", "replicas"])
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
     if wanted < 0 {
         let why = "must be greater than or equal to 0";
         let error = FieldError::invalid_raw("spec.replicas", wanted, why);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::authorization::Asked;
 use crate::field::FieldError;
 use crate::kinds::{self, Feature, KINDS, Kind, Rules};
 use crate::node::restriction::Operation;
@@ -14,7 +15,7 @@ use crate::server::ApiServer;
 use crate::status::Failure;
 use crate::store::{Expect, Key, Stored};
 use crate::strategy::{self, Context};
-use crate::user::User;
+use crate::user::{Permission, User};
 
 impl ApiServer {
     pub(super) fn create(
@@ -48,6 +49,14 @@ impl ApiServer {
         let wanted = if generates { &generate_name } else { &name };
         self.check_namespace(target, wanted)?;
         self.admit(kind, &object, wanted)?;
+        if kind.rules == Rules::Pod {
+            strategy::admission::admit_pod(&mut object, wanted)?;
+            let node = text(&object, &["spec", "nodeName"]);
+            let labels = self.topology_labels(node);
+            if !labels.is_empty() {
+                add_labels(&mut object, labels);
+            }
+        }
         if kind.rules == Rules::Pod && self.inner.token_volumes {
             self.add_token_volume(&mut object);
         }
@@ -115,6 +124,7 @@ impl ApiServer {
             .get(target.kind, &super::key(target))
             .is_some();
         if !exists && target.part == Part::Main && target.kind.has(Feature::CreateOnUpdate) {
+            self.check_may_create(user, target)?;
             check_uid(target, object, "")?;
             let mut object = object.clone();
             metadata_mut(&mut object).remove("resourceVersion");
@@ -126,6 +136,19 @@ impl ApiServer {
             Ok(object.clone())
         })?;
         Ok((StatusCode::OK, replaced))
+    }
+
+    /// Whoever may change what is there may not make what is not.
+    pub(super) fn check_may_create(&self, user: &User, target: &Target) -> Result<(), Failure> {
+        let asked = Asked::creation(target);
+        let authorizer = &self.inner.authorizer;
+        match authorizer.authorize(user, &asked.attributes()) {
+            Permission::Allowed => Ok(()),
+            Permission::Denied => {
+                let reason = authorizer.reason(user, &asked.attributes());
+                Err(asked.forbidden(user, &reason))
+            }
+        }
     }
 
     /// Replaces an object by what `make` makes of it, over and over until nobody else was faster.
@@ -202,7 +225,7 @@ impl ApiServer {
     }
 
     /// The namespace of a new object must exist and not be on its way out.
-    fn check_namespace(&self, target: &Target, name: &str) -> Result<(), Failure> {
+    pub(super) fn check_namespace(&self, target: &Target, name: &str) -> Result<(), Failure> {
         if !target.kind.is_namespaced() {
             return Ok(());
         }
@@ -226,10 +249,12 @@ impl ApiServer {
             return Ok(());
         }
         let namespace = text(object, &["metadata", "namespace"]);
-        let account = match text(object, &["spec", "serviceAccountName"]) {
-            "" => "default",
-            account => account,
-        };
+        let named =
+            ["serviceAccountName", "serviceAccount"].map(|field| text(object, &["spec", field]));
+        let account = named
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .unwrap_or("default");
         let Some(accounts) = KINDS.get(kinds::SERVICE_ACCOUNTS) else {
             return Ok(());
         };
@@ -250,6 +275,23 @@ impl ApiServer {
         Ok(())
     }
 
+    /// Where a node is: what the admission plugin PodTopologyLabels gives to the pods on it.
+    pub(super) fn topology_labels(&self, node: &str) -> Map<String, Value> {
+        let found = KINDS.get(kinds::NODES).and_then(|kind| {
+            let store = &self.inner.store;
+            store
+                .get(kind, &Key::new("", node))
+                .filter(|_| !node.is_empty())
+        });
+        let labels = found.and_then(|node| {
+            let labels = at(&node.value, &["metadata", "labels"])?;
+            labels.as_object().cloned()
+        });
+        let mut labels = labels.unwrap_or_default();
+        labels.retain(|key, _| TOPOLOGY.contains(&key.as_str()));
+        labels
+    }
+
     /// Gives a Service an address out of 10.96.0.0/12, unless it has or wants none.
     fn allocate_cluster_ip(&self, object: &mut Value) {
         let external = text(object, &["spec", "type"]) == "ExternalName";
@@ -264,6 +306,16 @@ impl ApiServer {
         spec.insert("clusterIP".into(), address.clone().into());
         spec.insert("clusterIPs".into(), json!([address]));
     }
+}
+
+/// Adds labels, over those that are there.
+pub(super) fn add_labels(object: &mut Value, labels: Map<String, Value>) {
+    let own = as_map_mut(
+        metadata_mut(object)
+            .entry("labels")
+            .or_insert_with(|| json!({})),
+    );
+    own.extend(labels);
 }
 
 /// The namespace of a new object is the request's.
@@ -285,7 +337,7 @@ pub(super) fn check_same_namespace(target: &Target, object: &Value) -> Result<()
 }
 
 /// The UID in a PUT is a condition on what it replaces. (In a patch it is a change.)
-fn check_uid(target: &Target, object: &Value, current: &str) -> Result<(), Failure> {
+pub(super) fn check_uid(target: &Target, object: &Value, current: &str) -> Result<(), Failure> {
     let uid = text(object, &["metadata", "uid"]);
     if uid.is_empty() || uid == current {
         return Ok(());
@@ -390,4 +442,8 @@ pub(super) fn is_finished(object: &Value) -> bool {
             == 0
 }
 
+const TOPOLOGY: &[&str] = &[
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+];
 const GENERATED_NAME_ATTEMPTS: usize = 8;
