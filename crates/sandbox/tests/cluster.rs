@@ -33,6 +33,15 @@ async fn world(nodes: &[&str]) -> World {
     World::with(|options| options.nodes = nodes).await
 }
 
+/// A Pod that waits for its node, with these fields in its spec.
+fn bare_pod(name: &str, fields: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{{fields}{} \
+           containers: [{{name: main, image: img, command: [serve]}}]}}}}",
+        if fields.is_empty() { "" } else { "," },
+    )
+}
+
 async fn label(world: &World, node: &str, labels: serde_json::Value) {
     let nodes: Api<Node> = Api::all(world.sandbox.admin());
     let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
@@ -462,5 +471,69 @@ async fn logs_are_the_containers_that_run() {
         refused.contains("previous terminated container \"main\""),
         "{refused}"
     );
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_bound_holds_up_no_other() {
+    let world = world(&["one"]).await;
+    let faults = world.sandbox.api().faults();
+    // Of the two that wait the first is refused, however often it is tried.
+    let bindings = Matching::any()
+        .verb(Verb::Create)
+        .resource("pods/binding")
+        .name("a");
+    let refused = Effect::error(500, "InternalError", "no");
+    let fault = faults.inject(bindings, Occurrence::Always, refused);
+    for name in ["a", "b"] {
+        world.apply(&bare_pod(name, "")).await;
+    }
+    sleep(MINUTE).await;
+    assert_eq!(spread(&world).await, counts(&[("", 1), ("one", 1)]));
+    // After 1, 2, 4 and 8 seconds, then every ten.
+    let tries = fault.hits();
+    assert!((5..=12).contains(&tries), "{tries} tries in a minute");
+    fault.remove();
+    sleep(MINUTE).await;
+    assert_eq!(spread(&world).await, counts(&[("one", 2)]));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditions_of_others_stay_and_gates_hold_a_pod() {
+    let world = world(&["one"]).await;
+    let pods: Api<Pod> = Api::default_namespaced(world.sandbox.admin());
+    world
+        .apply(&bare_pod("a", "nodeSelector: {disk: fast}"))
+        .await;
+    world
+        .apply(&bare_pod("gated", "schedulingGates: [{name: later}]"))
+        .await;
+    let other =
+        json!({"status": {"conditions": [{"type": "example.com/other", "status": "True"}]}});
+    pods.patch_status("a", &PatchParams::default(), &Patch::Strategic(other))
+        .await
+        .unwrap();
+    sleep(MINUTE).await;
+    let condition = |pod: &Pod, kind: &str| {
+        let conditions = pod.status.as_ref().unwrap().conditions.clone().unwrap();
+        conditions.into_iter().find(|it| it.type_ == kind)
+    };
+    let pod = pods.get("a").await.unwrap();
+    assert!(condition(&pod, "example.com/other").is_some());
+    let scheduled = condition(&pod, "PodScheduled").unwrap();
+    assert_eq!(scheduled.reason.as_deref(), Some("Unschedulable"));
+    let gated = pods.get("gated").await.unwrap();
+    let scheduled = condition(&gated, "PodScheduled").unwrap();
+    assert_eq!(scheduled.reason.as_deref(), Some("SchedulingGated"));
+    assert_eq!(node_of(&gated), "");
+
+    label(&world, "one", json!({"disk": "fast"})).await;
+    let open = Patch::Merge(json!({"spec": {"schedulingGates": null}}));
+    pods.patch("gated", &PatchParams::default(), &open)
+        .await
+        .unwrap();
+    sleep(MINUTE).await;
+    assert_eq!(spread(&world).await, counts(&[("one", 2)]));
     world.end().await;
 }

@@ -1,18 +1,22 @@
 //! Gives pods without a node the one with the fewest pods, among those that their `nodeSelector` matches, that are not
 //! cordoned and not full.
+//!
+//! A pod that the API server refuses to bind waits longer each time, and nobody waits for it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::Status;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use podcert_runtime::SharedClock;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::pods::is_over;
@@ -41,14 +45,20 @@ pub(crate) async fn run(client: Client, clock: SharedClock, stop: CancellationTo
         nodes,
         bound: HashMap::new(),
         told: HashMap::new(),
+        refused: HashMap::new(),
     };
     let work = async {
         while rung.recv().await.is_some() {
-            if let Err(error) = scheduler.pass().await {
-                tracing::debug!(%error, "pods are scheduled again");
-                tokio::time::sleep(RETRY).await;
-                // A full bell rings already.
-                let _ = bell.try_send(());
+            // Whoever waits is looked at again when its time comes, or when anything changes.
+            while let Some(due) = scheduler.pass().await {
+                let ended = tokio::select! {
+                    biased;
+                    changed = rung.recv() => changed.is_none(),
+                    () = tokio::time::sleep_until(due) => false,
+                };
+                if ended {
+                    return;
+                }
             }
         }
     };
@@ -68,10 +78,20 @@ struct Scheduler {
     bound: HashMap<String, String>,
     /// Why pods have no node, as their status says.
     told: HashMap<String, String>,
+    /// Pods of which the API server wanted to know nothing, by UID.
+    refused: HashMap<String, Refused>,
+}
+
+/// When a pod is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    due: Instant,
+    wait: Duration,
 }
 
 impl Scheduler {
-    async fn pass(&mut self) -> kube::Result<()> {
+    /// Looks at every pod without a node. The answer is when to look again, if not only when something changes.
+    async fn pass(&mut self) -> Option<Instant> {
         let pods = self.pods.state();
         let waiting: HashSet<&String> = pods
             .iter()
@@ -80,6 +100,7 @@ impl Scheduler {
             .collect();
         self.bound.retain(|uid, _| waiting.contains(uid));
         self.told.retain(|uid, _| waiting.contains(uid));
+        self.refused.retain(|uid, _| waiting.contains(uid));
         let mut loads: BTreeMap<String, usize> = BTreeMap::new();
         for pod in pods.iter().filter(|pod| !is_over(pod)) {
             let assumed = pod
@@ -95,15 +116,40 @@ impl Scheduler {
         queue.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
         let nodes = self.nodes.state();
         for pod in queue {
-            match choose(pod, &nodes, &loads) {
+            let uid = pod.uid().unwrap_or_default();
+            if self
+                .refused
+                .get(&uid)
+                .is_some_and(|it| it.due > Instant::now())
+            {
+                continue;
+            }
+            let done = match choose(pod, &nodes, &loads) {
                 Ok(node) => {
-                    self.bind(pod, &node).await?;
-                    *loads.entry(node).or_default() += 1;
+                    let bound = self.bind(pod, &node).await;
+                    if bound.is_ok() {
+                        *loads.entry(node).or_default() += 1;
+                    }
+                    bound
                 }
-                Err(message) => self.tell(pod, message).await?,
+                Err(message) => self.tell(pod, message).await,
+            };
+            match done {
+                Ok(()) => drop(self.refused.remove(&uid)),
+                Err(error) => self.wait(pod, uid, &error),
             }
         }
-        Ok(())
+        self.refused.values().map(|it| it.due).min()
+    }
+
+    /// Sets a pod back: by a second, then two, and so on to ten, as the real scheduler does.
+    fn wait(&mut self, pod: &Pod, uid: String, error: &kube::Error) {
+        let before = self.refused.get(&uid).map(|it| it.wait);
+        let wait = before.map_or(FIRST_WAIT, |wait| (wait * 2).min(LONGEST_WAIT));
+        let due = Instant::now() + wait;
+        let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
+        tracing::debug!(%error, %namespace, pod = %name, ?wait, "a pod is scheduled later");
+        self.refused.insert(uid, Refused { due, wait });
     }
 
     fn is_mine(&self, pod: &Pod) -> bool {
@@ -111,6 +157,7 @@ impl Scheduler {
         let scheduler = spec.and_then(|spec| spec.scheduler_name.as_deref());
         node_of(pod).is_none()
             && pod.metadata.deletion_timestamp.is_none()
+            && spec.is_none_or(|spec| spec.scheduling_gates.as_ref().is_none_or(Vec::is_empty))
             && scheduler.is_none_or(|name| name == "default-scheduler")
             && !self.bound.contains_key(&pod.uid().unwrap_or_default())
     }
@@ -118,12 +165,18 @@ impl Scheduler {
     async fn bind(&mut self, pod: &Pod, node: &str) -> kube::Result<()> {
         let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-        let patch = json!({ "metadata": { "uid": pod.uid() }, "spec": { "nodeName": node } });
-        match api
-            .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-        {
-            // It went, or another of its name came: the watch will show it.
+        let binding = json!({
+            "kind": "Binding",
+            "apiVersion": "v1",
+            "metadata": { "name": name, "namespace": namespace, "uid": pod.uid() },
+            "target": { "kind": "Node", "name": node },
+        });
+        let options = PostParams::default();
+        let bound = api
+            .create_subresource::<_, Status>("binding", &name, &options, &binding)
+            .await;
+        match bound {
+            // It goes or went, or another of its name came: the watch will show it.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
                 return Ok(());
             }
@@ -146,20 +199,29 @@ impl Scheduler {
         }
         let api: Api<Pod> =
             Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
-        let condition = json!({
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-            "message": message, "lastTransitionTime": self.events.now(),
+        let mut condition = json!({
+            "type": SCHEDULED, "status": "False", "reason": "Unschedulable", "message": message,
         });
-        let patch = json!({ "status": { "conditions": [condition] } });
+        let before = condition_of(pod, SCHEDULED);
+        let is_news = before.is_none_or(|before| before.status != "False");
+        if let (true, Some(condition)) = (is_news, condition.as_object_mut()) {
+            condition.insert("lastTransitionTime".to_owned(), json!(self.events.now()));
+        }
+        // Conditions are told apart by their types: the others stay.
+        let patch = json!({
+            "metadata": { "uid": pod.uid() }, "status": { "conditions": [condition] },
+        });
         match api
             .patch_status(
                 &pod.name_any(),
                 &PatchParams::default(),
-                &Patch::Merge(patch),
+                &Patch::Strategic(patch),
             )
             .await
         {
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                return Ok(());
+            }
             patched => drop(patched?),
         }
         self.events
@@ -242,6 +304,13 @@ fn node_of(pod: &Pod) -> Option<&str> {
     spec.node_name.as_deref().filter(|name| !name.is_empty())
 }
 
+fn condition_of<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
 /// What a node takes that does not say.
 const PODS_PER_NODE: usize = 110;
-const RETRY: Duration = Duration::from_secs(1);
+const SCHEDULED: &str = "PodScheduled";
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);

@@ -268,7 +268,12 @@ fn refusal(code: StatusCode, message: &str) -> Answer {
         "metadata": {},
         "status": "Failure",
         "message": message,
-        "reason": if code == StatusCode::UNAUTHORIZED { "Unauthorized" } else { "Forbidden" },
+        "reason": match code {
+            StatusCode::UNAUTHORIZED => "Unauthorized",
+            StatusCode::FORBIDDEN => "Forbidden",
+            // No reason of Kubernetes' says that a host is another one.
+            _ => "",
+        },
         "code": code.as_u16(),
     });
     let mut response = Response::new(Either::Right(Full::from(status.to_string())));
