@@ -5,28 +5,36 @@
 //! when nothing differs: not at a restart, not when somebody else's label was added, not when
 //! the same anchors stand there in another order. A bundle somebody deletes or edits is put back.
 //!
-//! The pool is the truth: an anchor in the bundle that the pool does not have is removed with the
-//! next write. So whoever takes a CA out of the pool takes it out of every client, and with two
-//! controllers of different pools on one signer they undo each other, ever more slowly, and say so.
-//! A CA that is new in the pool signs once the bundle shows it (see the crate's documentation).
+//! Whoever takes a CA out of the pool takes it out of every client: an anchor is removed when a good
+//! reload dropped its CA. Others that the pool does not have are not ours to judge (another
+//! controller's, or dropped while nobody looked): they stay and are reported, until an operator has
+//! them removed. With two controllers who remove each other's anchors, each does so ever more slowly,
+//! and says so. A CA that is new in the pool signs once the bundle shows it (see the crate's
+//! documentation).
+//!
+//! Of replicas that share the work, one writes, and all look: at what their next CA waits for.
 
 mod plan;
+mod writing;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::collections::{BTreeMap, HashSet};
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use kube::api::{Api, PostParams};
 use kube::runtime::watcher::{self, Event};
 use podcert_authority::Authority;
-use podcert_resources::event::{Notice, Severity};
-use podcert_resources::{ApiVersion, ClusterTrustBundle, bundle};
+use podcert_pki::Certificate;
+use podcert_resources::{ClusterTrustBundle, bundle};
 use podcert_runtime::{Backoff, Check};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::plan::{Desired, Step, plan};
-use crate::versions::{Spoken, is_unserved};
-use crate::{Context, Signer, config::PUBLISH_PATIENCE, reasons::BUNDLE_CONTESTED, watching};
+use self::writing::Undone;
+use crate::config::{FOLLOW_PATIENCE, PUBLISH_PATIENCE};
+use crate::sharing::Owners;
+use crate::versions::Spoken;
+use crate::{Context, Signer, UnknownAnchors, watching};
 
 /// An authority whose anchors are published.
 pub(crate) type Ready = (usize, Arc<Authority>);
@@ -36,6 +44,7 @@ pub(crate) async fn keep(
     context: Context,
     index: usize,
     signer: Signer,
+    unknown: UnknownAnchors,
     check: Check,
     mut pool: watch::Receiver<Option<Arc<Authority>>>,
     ready_to_sign: mpsc::Sender<Ready>,
@@ -46,11 +55,17 @@ pub(crate) async fn keep(
     if let Some(omitted) = &labels.omitted {
         tracing::warn!(bundle = name, "{omitted}");
     }
+    let mut share = context.sharing.changes();
+    let first = share.borrow_and_update().clone();
     let mut bundle = KeptBundle {
         context: &context,
         index,
         check,
         name: name.clone(),
+        unknown,
+        term: first.term(),
+        owners: first.owners().clone(),
+        told: HashSet::new(),
         observed: Observation::Unknown,
         desired: None,
         signing: Signing::Nothing,
@@ -59,7 +74,13 @@ pub(crate) async fn keep(
         undone: Undone::default(),
     };
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = pin!(context.versions.watch(&context, Spoken::Bundles, config));
+    let watch = || {
+        let events = context
+            .versions
+            .watch(&context, Spoken::Bundles, config.clone());
+        events.boxed()
+    };
+    let mut events = watch();
     loop {
         let authority = pool.borrow_and_update().clone();
         if let Some(authority) = authority {
@@ -78,6 +99,15 @@ pub(crate) async fn keep(
         tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return,
+            Ok(()) = share.changed() => {
+                let share = share.borrow_and_update().clone();
+                bundle.owners = share.owners().clone();
+                if share.term() != bundle.term {
+                    bundle.term = share.term();
+                    bundle.observed = Observation::Unknown;
+                    events = watch();
+                }
+            }
             Some(event) = events.next() => bundle.observe(event),
             changed = pool.changed() => {
                 if changed.is_err() {
@@ -95,6 +125,12 @@ struct KeptBundle<'a> {
     index: usize,
     check: Check,
     name: String,
+    unknown: UnknownAnchors,
+    /// Of what was observed.
+    term: u64,
+    owners: Owners,
+    /// Unknown anchors that were told of.
+    told: HashSet<Certificate>,
     observed: Observation,
     desired: Option<Desired>,
     signing: Signing,
@@ -102,17 +138,6 @@ struct KeptBundle<'a> {
     /// Nothing is written before: the last write failed.
     not_before: Option<Instant>,
     undone: Undone,
-}
-
-/// How often somebody else undid what was written. The first time it is put right at once, then
-/// ever later: two who disagree must not spend the API server on it.
-#[derive(Debug, Default)]
-struct Undone {
-    /// When this pool's anchors were last written.
-    written: Option<Instant>,
-    times: u32,
-    /// Nothing is written before.
-    rest_until: Option<Instant>,
 }
 
 /// What is known of the bundle in the cluster.
@@ -132,15 +157,24 @@ enum Signing {
     Nothing,
     /// This one.
     Now(Arc<Authority>),
-    /// Another one did; this one will, once published, or at this time.
-    Next(Arc<Authority>, Instant),
+    /// Another one did, if any; this one will, once published, or when it has waited long enough.
+    Next(Arc<Authority>, Waited),
+}
+
+/// How long an authority waits to sign.
+#[derive(Clone, Copy)]
+enum Waited {
+    /// It waits no longer.
+    Enough,
+    /// Since then.
+    Since(Instant),
 }
 
 impl KeptBundle<'_> {
     fn follow_pool(
         &mut self,
         signer: &str,
-        labels: &std::collections::BTreeMap<String, String>,
+        labels: &BTreeMap<String, String>,
         authority: &Arc<Authority>,
     ) {
         let known = match &self.signing {
@@ -150,22 +184,31 @@ impl KeptBundle<'_> {
         if known {
             return;
         }
+        let anchors = authority.anchors().clone();
+        let mut dropped = HashSet::new();
+        if let Some(before) = self.desired.take() {
+            dropped = before.dropped;
+            dropped.extend(before.anchors.anchors().iter().cloned());
+            dropped.retain(|anchor| !anchors.anchors().contains(anchor));
+        }
         self.desired = Some(Desired {
             name: self.name.clone(),
             signer: signer.to_owned(),
             labels: labels.clone(),
-            anchors: authority.anchors().clone(),
+            anchors,
+            dropped,
+            unknown: self.unknown,
         });
         // A new pool is worth a try at once.
         self.failures = 0;
         self.not_before = None;
         self.undone = Undone::default();
-        let deadline = match &self.signing {
-            Signing::Nothing => Instant::now(),
-            Signing::Now(_) => Instant::now() + PUBLISH_PATIENCE,
-            Signing::Next(_, deadline) => *deadline,
+        let waited = match &self.signing {
+            Signing::Nothing => Waited::Enough,
+            Signing::Now(_) => Waited::Since(Instant::now()),
+            Signing::Next(_, waited) => *waited,
         };
-        self.signing = Signing::Next(Arc::clone(authority), deadline);
+        self.signing = Signing::Next(Arc::clone(authority), waited);
     }
 
     fn observe(&mut self, event: watching::Observed<ClusterTrustBundle>) {
@@ -200,6 +243,11 @@ impl KeptBundle<'_> {
 
     /// Takes the one step there is to take, if it is time.
     async fn reconcile(&mut self) {
+        let unknown = self.look_at_unknown_anchors();
+        if !self.owners.own_bundles() {
+            self.follow_publisher();
+            return;
+        }
         let (Some(desired), Observation::Known(observed)) = (&self.desired, &self.observed) else {
             return;
         };
@@ -207,119 +255,82 @@ impl KeptBundle<'_> {
         self.undone.rest_until = self.undone.rest_until.filter(|until| now < *until);
         let step = plan(desired, observed.as_deref());
         if matches!(step, Step::Nothing) {
-            self.published();
+            self.published(unknown);
             return;
         }
         let held_back = self.not_before.is_some_and(|time| now < time);
         if held_back || self.undone.rest_until.is_some() {
             return;
         }
-        // Known, as the bundle was observed.
-        let Some(version) = self.context.versions.now().bundles else {
-            return;
-        };
-        let client = self.context.connection.client().clone();
-        let api: Api<ClusterTrustBundle> = Api::all_with(client, &version);
-        let params = PostParams::default();
-        let (outcome, written) = match step {
-            Step::Nothing => return,
-            Step::Create(bundle) => ("created", api.create(&params, &bundle.at(version)).await),
-            Step::Update(bundle) => {
-                let bundle = bundle.at(version);
-                ("updated", api.replace(&self.name, &params, &bundle).await)
-            }
-        };
-        match written {
-            Ok(bundle) => {
-                self.context.metrics.bundle_outcome(self.index, outcome);
-                tracing::info!(
-                    bundle = self.name,
-                    anchors = desired.anchors.anchors().len(),
-                    "ClusterTrustBundle {outcome}"
-                );
-                self.observed = Observation::Known(Some(Box::new(bundle)));
-                self.published();
-                self.note_write();
-            }
-            Err(error) => self.refused(version, &error),
+        if self.context.sharing.allows(self.term) {
+            let desired = desired.clone();
+            self.write(&desired, step).await;
         }
     }
 
-    fn published(&mut self) {
+    fn published(&mut self, unknown: usize) {
         self.failures = 0;
         self.not_before = None;
-        self.check.pass();
+        self.check.pass_saying(match unknown {
+            0 => String::new(),
+            some => format!("it holds {some} anchors that are in no pool"),
+        });
+        self.sign_now();
+    }
+
+    fn sign_now(&mut self) {
         if let Signing::Next(authority, _) = &self.signing {
-            self.signing = Signing::Next(Arc::clone(authority), Instant::now());
+            self.signing = Signing::Next(Arc::clone(authority), Waited::Enough);
         }
     }
 
-    /// Keeps count of writes that put right what was right before.
-    fn note_write(&mut self) {
-        let now = Instant::now();
-        let again = self
-            .undone
-            .written
-            .is_some_and(|last| now - last < FORGOTTEN_AFTER);
-        self.undone.written = Some(now);
-        if !again {
-            self.undone.times = 0;
+    /// Another replica writes; whether it did is seen here as well.
+    fn follow_publisher(&mut self) {
+        let (Some(desired), Observation::Known(observed)) = (&self.desired, &self.observed) else {
             return;
-        }
-        self.undone.times = self.undone.times.saturating_add(1);
-        let rest = BACKOFF.delay(self.undone.times, &self.context.jitter);
-        self.undone.rest_until = Some(now + rest);
-        if self.undone.times != TOLD_AFTER {
+        };
+        let Some(publisher) = self.owners.publisher() else {
             return;
-        }
-        let note = format!(
-            "somebody else keeps writing ClusterTrustBundle {}: two controllers with different CA \
-             pools for one signer? Clients trust now the one, now the other",
-            self.name
-        );
-        tracing::error!(bundle = self.name, reason = BUNDLE_CONTESTED, "{note}");
-        if let Some(pod) = &self.context.own_pod {
-            self.context.recorder.tell(Notice {
-                regarding: pod.as_ref().clone(),
-                related: None,
-                severity: Severity::Warning,
-                reason: BUNDLE_CONTESTED,
-                action: "PublishAnchors",
-                note,
-            });
+        };
+        let published = observed.as_deref().and_then(plan::anchors);
+        let published = published.is_some_and(|published| desired.is_published_in(&published));
+        // Not this replica's to put right, and no reason to hold up the next replica.
+        self.check.pass_saying(if published {
+            format!("{publisher} publishes it")
+        } else {
+            format!("{publisher} publishes it, and has not put this replica's pool there yet")
+        });
+        if published {
+            self.sign_now();
         }
     }
 
-    fn refused(&mut self, version: ApiVersion, error: &kube::Error) {
-        self.failures = self.failures.saturating_add(1);
-        let after = BACKOFF.delay(self.failures, &self.context.jitter);
-        self.not_before = Some(Instant::now() + after);
-        if matches!(error, kube::Error::Api(status) if is_unserved(status)) {
-            self.context.versions.unserved(Spoken::Bundles, version);
-            tracing::info!(bundle = self.name, %version, "this version is not served any more");
-            return;
+    /// Counts the anchors that are in no pool, and tells of those that are new.
+    fn look_at_unknown_anchors(&mut self) -> usize {
+        let (Some(desired), Observation::Known(observed)) = (&self.desired, &self.observed) else {
+            return 0;
+        };
+        let published = observed.as_deref().and_then(plan::anchors);
+        let unknown = published.map_or_else(Vec::new, |published| desired.unknown_in(&published));
+        self.context
+            .metrics
+            .unknown_anchors(self.index, unknown.len());
+        let count = unknown.len();
+        if self.owners.own_bundles() {
+            self.tell_of(unknown);
         }
-        if matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409)) {
-            // Somebody else wrote it: what stands there now comes over the watch, and is compared
-            // at once.
-            self.context.metrics.bundle_outcome(self.index, "conflict");
-            return;
-        }
-        self.context.metrics.bundle_outcome(self.index, "refused");
-        let why = format!(
-            "ClusterTrustBundle {} cannot be written: {error}",
-            self.name
-        );
-        tracing::warn!(retry_in = ?after, "{why}");
-        self.check.fail(why);
+        count
     }
 
     /// Lets the next authority sign when its time has come. False when nobody is there to sign.
     async fn hand_on(&mut self, ready_to_sign: &mpsc::Sender<Ready>) -> bool {
-        let Signing::Next(authority, deadline) = &self.signing else {
+        let Signing::Next(authority, waited) = &self.signing else {
             return true;
         };
-        if Instant::now() < *deadline {
+        if self
+            .waits_until(*waited)
+            .is_some_and(|until| Instant::now() < until)
+        {
             return true;
         }
         let authority = Arc::clone(authority);
@@ -327,13 +338,24 @@ impl KeptBundle<'_> {
         ready_to_sign.send((self.index, authority)).await.is_ok()
     }
 
+    /// Replicas see a new pool within a minute and a half of each other.
+    fn waits_until(&self, waited: Waited) -> Option<Instant> {
+        match waited {
+            Waited::Enough => None,
+            Waited::Since(since) if self.owners.own_bundles() => Some(since + PUBLISH_PATIENCE),
+            Waited::Since(since) => Some(since + FOLLOW_PATIENCE),
+        }
+    }
+
     fn wake_at(&self) -> Option<Instant> {
         let sign = match &self.signing {
-            Signing::Next(_, deadline) => Some(*deadline),
+            Signing::Next(_, waited) => self.waits_until(*waited),
             _ => None,
         };
         let write = match &self.observed {
-            Observation::Known(_) => self.not_before.max(self.undone.rest_until),
+            Observation::Known(_) if self.owners.own_bundles() => {
+                self.not_before.max(self.undone.rest_until)
+            }
             _ => None,
         };
         sign.into_iter().chain(write).min()
@@ -355,6 +377,4 @@ fn far_away() -> Instant {
     Instant::now() + Duration::from_secs(86_400)
 }
 
-const TOLD_AFTER: u32 = 3;
-const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use podcert_issuance::{NamePolicy, Policy};
+use podcert_resources::lease::{Application, Replica};
 use podcert_workload::files;
 use tokio::sync::watch;
 
@@ -17,6 +18,21 @@ pub struct Config {
     pub own_pod: Option<OwnPod>,
     /// Tells this replica from others in Events.
     pub instance: String,
+    /// The application whose replicas share the work by their Leases; alone without it. It needs
+    /// [`Self::own_pod`], whose name is this replica's.
+    pub application: Option<Application>,
+    /// What becomes of anchors in a bundle that are in no pool.
+    pub unknown_anchors: UnknownAnchors,
+}
+
+/// What becomes of anchors in a bundle that are in no pool this replica has seen.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum UnknownAnchors {
+    /// They stay, and are reported: whoever put them there may need them.
+    #[default]
+    Keep,
+    /// They are removed: the pool is all there is to trust.
+    Remove,
 }
 
 /// One signer.
@@ -82,7 +98,20 @@ impl Config {
             concurrency: DEFAULT_CONCURRENCY,
             own_pod: None,
             instance: "podcert".to_owned(),
+            application: None,
+            unknown_anchors: UnknownAnchors::default(),
         }
+    }
+
+    /// This replica among those of its application, if it shares the work.
+    pub(crate) fn replica(&self) -> Option<Replica> {
+        let (application, pod) = (self.application.clone()?, self.own_pod.as_ref()?);
+        Some(Replica {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            application,
+        })
     }
 
     /// # Errors
@@ -93,6 +122,9 @@ impl Config {
         }
         if self.concurrency == 0 {
             return Err(ConfigError::NoConcurrency);
+        }
+        if self.application.is_some() && self.own_pod.is_none() {
+            return Err(ConfigError::NoPodToShareAs);
         }
         for (index, signer) in self.signers.iter().enumerate() {
             let name = &signer.policy.signer;
@@ -119,6 +151,10 @@ pub enum ConfigError {
     #[error("the concurrency must be at least 1")]
     NoConcurrency,
 
+    /// Replicas are told apart by their pods.
+    #[error("sharing the work needs the namespace and name of the pod this runs in")]
+    NoPodToShareAs,
+
     /// Nothing to sign for.
     #[error("no signer is enabled")]
     NoSigner,
@@ -137,3 +173,5 @@ pub const DEFAULT_CONCURRENCY: usize = 32;
 
 /// How long a new pool waits for its anchors to be published before it signs all the same.
 pub(crate) const PUBLISH_PATIENCE: Duration = Duration::from_secs(30);
+/// The same where another replica publishes them, which may see the pool a minute and a half later.
+pub(crate) const FOLLOW_PATIENCE: Duration = Duration::from_mins(3);

@@ -4,7 +4,7 @@
 //!   pool file ─▶ pools/ ─▶ bundles/ ─▶ ClusterTrustBundle      pods, Services,     requests
 //!                             │                                     │                 │
 //!                             └── authority, once its anchors ──▶ requests/ ◀── watches
-//!                                 are published                     │
+//!                                 are published                     │    sharing/ says which are ours
 //!                                              one PUT of a status ─┤
 //!                                                        events ◀───┘
 //! ```
@@ -12,22 +12,22 @@
 //! One concern a module. Each decides purely ([`podcert_issuance::decide`], the queue in
 //! `requests`, the plan in `bundles`) and acts thinly. Each signer has a task that follows its
 //! pool and one that keeps its bundle; one task answers the requests of all signers, so it needs
-//! no locks; one writes Events; one finds out which versions of the API are served (`versions`). All
-//! end with the shutdown token.
+//! no locks; one writes Events; one finds out which versions of the API are served (`versions`); one
+//! keeps this replica's Lease and says what its share of the work is (`sharing`). All end with the
+//! shutdown token, the Lease after the last answer.
 //!
 //! A new pool's CA signs only once its anchors are in the bundle (or could not be put there for
 //! 30 seconds), so that no leaf is issued that nobody can verify because of our own order.
-//!
-//! For now one replica serves: two would do each other's work again, which is harmless (a status
-//! is written once, the second write is refused) but wasteful.
 
 mod bundles;
 mod config;
 mod events;
 mod metrics;
+mod optional;
 mod pools;
 mod reasons;
 mod requests;
+mod sharing;
 mod skew;
 mod versions;
 mod watching;
@@ -44,8 +44,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use crate::config::{Config, ConfigError, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer};
-use crate::{events::Recorder, metrics::Metrics, versions::Versions};
+pub use crate::config::{
+    Config, ConfigError, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer, UnknownAnchors,
+};
+use crate::{events::Recorder, metrics::Metrics, sharing::Sharing, versions::Versions};
 
 /// A controller, ready to run.
 #[derive(Debug)]
@@ -63,6 +65,7 @@ pub struct Controller {
 #[derive(Debug)]
 struct Checks {
     versions: Check,
+    sharing: Option<Check>,
     watches: requests::Checks,
     signers: Vec<(Check, Check)>,
 }
@@ -75,6 +78,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) recorder: Recorder,
     pub(crate) own_pod: Option<Arc<ObjectReference>>,
+    pub(crate) sharing: Sharing,
     pub(crate) signing: Arc<Semaphore>,
     pub(crate) versions: Versions,
     pub(crate) shutdown: CancellationToken,
@@ -105,6 +109,9 @@ impl Controller {
         let names = || config.signers.iter().map(|signer| &signer.policy.signer);
         let checks = Checks {
             versions: health.check(format!("versions of {CERTIFICATES_GROUP}")),
+            sharing: config
+                .replica()
+                .map(|replica| health.check(format!("lease of {}", replica.name))),
             watches: requests::Checks::new(&health, names()),
             signers: names()
                 .map(|name| {
@@ -156,12 +163,23 @@ impl Controller {
             .as_ref()
             .map(|pod| Arc::new(pod_reference(&pod.namespace, &pod.name, &pod.uid)));
         let (versions, discovery) = Versions::new();
+        let (sharing, share) = match config.replica().zip(checks.sharing) {
+            Some(as_whom) => {
+                let (sharing, share) = Sharing::with_others();
+                (sharing, Some((as_whom, share)))
+            }
+            None => {
+                metrics.shares(1, 1.0);
+                (Sharing::alone(), None)
+            }
+        };
         let context = Context {
             connection,
             jitter,
             metrics,
             recorder,
             own_pod,
+            sharing,
             signing: requests::signing::slots(),
             versions,
             shutdown: shutdown.child_token(),
@@ -174,6 +192,18 @@ impl Controller {
             checks.versions,
             discovery,
         ));
+        let (listed, known) = watch::channel(false);
+        let finished = CancellationToken::new();
+        if let Some(((replica, check), share)) = share {
+            let task = sharing::Task {
+                replica,
+                check,
+                share,
+                known,
+                finished: finished.clone(),
+            };
+            tasks.spawn(sharing::keep(context.clone(), task));
+        }
         let (ready_to_sign, authorities) = mpsc::channel(config.signers.len().max(1));
         for (index, (signer, (pool_check, bundle_check))) in
             config.signers.iter().zip(checks.signers).enumerate()
@@ -190,6 +220,7 @@ impl Controller {
                 context.clone(),
                 index,
                 signer.clone(),
+                config.unknown_anchors,
                 bundle_check,
                 pool,
                 ready_to_sign.clone(),
@@ -210,13 +241,19 @@ impl Controller {
             .into_iter()
             .map(|signer| signer.policy)
             .collect();
-        tasks.spawn(requests::answer(
+        let answering = requests::answer(
             context,
             checks.watches,
             policies,
             config.concurrency,
+            listed,
             authorities,
-        ));
+        );
+        tasks.spawn(async move {
+            // However it ends, there is no more work for others to wait with.
+            let _finished = finished.drop_guard();
+            answering.await;
+        });
         let mut broken = false;
         while let Some(ended) = tasks.join_next().await {
             // A part that ends before it was told to has panicked, or lost one that has.

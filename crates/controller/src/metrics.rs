@@ -31,6 +31,11 @@ pub(crate) struct Metrics {
     versions: Family<VersionLabels, Gauge>,
     read_again: Family<OutcomeLabels, Counter>,
     clock_offset: Gauge<f64, std::sync::atomic::AtomicU64>,
+    replicas_live: Gauge,
+    share_owned: Gauge<f64, std::sync::atomic::AtomicU64>,
+    lease_renewals: Family<OutcomeLabel, Counter>,
+    double_writes: Family<SignerLabel, Counter>,
+    unknown_anchors: Family<SignerLabel, Gauge>,
 }
 
 /// How a request was answered.
@@ -63,6 +68,11 @@ impl Metrics {
             versions: Family::default(),
             read_again: Family::default(),
             clock_offset: Gauge::default(),
+            replicas_live: Gauge::default(),
+            share_owned: Gauge::default(),
+            lease_renewals: Family::default(),
+            double_writes: Family::default(),
+            unknown_anchors: Family::default(),
         }
     }
 
@@ -134,6 +144,31 @@ impl Metrics {
             "How far the API server's clock is ahead of this machine's",
             Unit::Seconds,
             self.clock_offset.clone(),
+        );
+        registry.register(
+            "podcert_replicas_live",
+            "Replicas the work is shared among, this one included; 1 if it works alone",
+            self.replicas_live.clone(),
+        );
+        registry.register(
+            "podcert_share_owned_ratio",
+            "The part of all requests that is this replica's",
+            self.share_owned.clone(),
+        );
+        registry.register(
+            "podcert_lease_renewals",
+            "Writes of this replica's Lease, by outcome",
+            self.lease_renewals.clone(),
+        );
+        registry.register(
+            "podcert_double_writes",
+            "Answers refused because the request was answered before, by signer",
+            self.double_writes.clone(),
+        );
+        registry.register(
+            "podcert_bundle_unknown_anchors",
+            "Anchors of a ClusterTrustBundle that are in no pool this replica has seen, by signer",
+            self.unknown_anchors.clone(),
         );
     }
 
@@ -253,6 +288,31 @@ impl Metrics {
 
     pub(crate) fn clock_offset(&self, seconds: f64) {
         self.clock_offset.set(seconds);
+    }
+
+    /// The work is shared among so many, and this part of it is this replica's.
+    pub(crate) fn shares(&self, live: usize, share: f64) {
+        self.replicas_live
+            .set(i64::try_from(live).unwrap_or(i64::MAX));
+        self.share_owned.set(share);
+    }
+
+    pub(crate) fn lease_renewal(&self, outcome: &'static str) {
+        let outcome = OutcomeLabel { outcome };
+        self.lease_renewals.get_or_create(&outcome).inc();
+    }
+
+    pub(crate) fn double_write(&self, signer: usize) {
+        if let Some(signer) = self.label(signer) {
+            self.double_writes.get_or_create(&signer).inc();
+        }
+    }
+
+    pub(crate) fn unknown_anchors(&self, signer: usize, anchors: usize) {
+        if let Some(signer) = self.label(signer) {
+            let anchors = i64::try_from(anchors).unwrap_or(i64::MAX);
+            self.unknown_anchors.get_or_create(&signer).set(anchors);
+        }
     }
 
     #[cfg(test)]

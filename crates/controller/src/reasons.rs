@@ -31,6 +31,8 @@ pub(crate) const POOL_NOT_LOADED: &str = "PoolNotLoaded";
 pub(crate) const SIGNING_STOPPED: &str = "SigningStopped";
 /// The API server refused the status itself.
 pub(crate) const STATUS_REFUSED: &str = "StatusRefused";
+/// A bundle holds anchors that are in no pool.
+pub(crate) const UNKNOWN_ANCHORS: &str = "UnknownAnchors";
 
 #[cfg(test)]
 mod tests {
@@ -57,7 +59,7 @@ mod tests {
         let page = read("docs/operations.md");
         let mut found = 0;
         for (path, before, least) in [
-            ("crates/controller/src/reasons.rs", ": &str = \"", 13),
+            ("crates/controller/src/reasons.rs", ": &str = \"", 14),
             ("crates/issuance/src/decision.rs", "=> \"", 27),
             ("crates/authority/src/error.rs", "=> \"", 4),
             ("crates/authority/src/backend.rs", "=> \"", 2),
@@ -110,7 +112,7 @@ mod tests {
     fn every_metric_has_a_row_in_the_operators_page() {
         let page = read("docs/operations.md");
         for (path, least) in [
-            ("crates/controller/src/metrics.rs", 12),
+            ("crates/controller/src/metrics.rs", 17),
             ("crates/runtime/src/api/metrics.rs", 2),
         ] {
             let source = read(path);

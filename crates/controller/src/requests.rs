@@ -4,10 +4,13 @@
 //! the answers the queue asks for, some at a time. Everything it needs is in memory, so nothing is
 //! read from the API server for a request, and a certificate costs the one write of its status.
 //! (The request of a kubelet of 1.35 alone is read once more, where it is spoken of in v1.)
+//!
+//! Of requests that are shared with other replicas, this one answers its own. When it stood still or
+//! had no Lease (a new term, see `sharing`), every watch is begun anew, and nothing is decided or
+//! said before its lists are read.
 
 mod convert;
 mod execution;
-mod optional;
 mod queue;
 mod reading;
 pub(crate) mod signing;
@@ -26,8 +29,8 @@ use podcert_runtime::{Check, Clock as _, Health};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::optional::Seen;
 use self::queue::{Announcement, Patience, Queue};
+use crate::optional::{self, Seen};
 use crate::{Context, bundles::Ready, versions::Spoken, watching};
 
 /// Answers requests until shutdown, `concurrency` at a time.
@@ -36,12 +39,13 @@ pub(crate) async fn answer(
     checks: Checks,
     policies: Vec<Policy>,
     concurrency: usize,
+    listed: watch::Sender<bool>,
     mut authorities: mpsc::Receiver<Ready>,
 ) {
     let context = Arc::new(context);
-    let mut events = watch_all(&context, &policies);
+    let mut events = watch_all(&context, &policies, &listed);
     let mut queue = Queue::new(
-        policies,
+        policies.clone(),
         Patience::default(),
         context.jitter.clone(),
         context.metrics.clone(),
@@ -52,16 +56,25 @@ pub(crate) async fn answer(
     let most_readings = (concurrency / READINGS_SHARE).max(1);
     let mut versions = context.versions.changes();
     let clock = Arc::clone(context.connection.server_clock());
+    let mut share = context.sharing.changes();
+    let first = share.borrow_and_update().clone();
+    let mut term = first.term();
+    queue.share(first.owners().clone());
     loop {
-        // Here too, so that a stream of events without a pause holds up no timer.
-        queue.tick(Instant::now());
-        while under_way.len() < concurrency {
+        // Asked again before each write is sent; here, so that nothing is made ready for nothing.
+        let may_act = context.sharing.allows(term);
+        if may_act {
+            // Here too, so that a stream of events without a pause holds up no timer.
+            queue.tick(Instant::now());
+        }
+        while may_act && under_way.len() < concurrency {
             let Some(work) = queue.next(clock.now(), Instant::now()) else {
                 break;
             };
-            under_way.push(execution::execute(Arc::clone(&context), work));
+            let permit = context.sharing.permit(term);
+            under_way.push(execution::execute(Arc::clone(&context), work, permit));
         }
-        while reading.len() < most_readings {
+        while may_act && reading.len() < most_readings {
             let Some(unread) = queue.next_unread() else {
                 break;
             };
@@ -81,6 +94,15 @@ pub(crate) async fn answer(
             }
             Some(done) = reading.next(), if !reading.is_empty() => {
                 queue.finish(done, clock.now(), Instant::now());
+            }
+            Ok(()) = share.changed() => {
+                let now = share.borrow_and_update().clone();
+                if now.term() != term {
+                    term = now.term();
+                    queue.distrust();
+                    events = watch_all(&context, &policies, &listed);
+                }
+                queue.share(now.owners().clone());
             }
             Ok(()) = versions.changed() => queue.speak(*versions.borrow_and_update()),
             Some((index, authority)) = authorities.recv() => {
@@ -103,9 +125,8 @@ pub(crate) async fn answer(
                     | Observed::Request(_, Err(_)) => {}
                 }
             }
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                queue.tick(Instant::now());
-            }
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)),
+                if may_act && deadline.is_some() => {}
         }
     }
     // What was sent is let through, so that no answer is left half read.
@@ -127,11 +148,12 @@ enum Observed {
 fn watch_all(
     context: &Context,
     policies: &[Policy],
+    listed: &watch::Sender<bool>,
 ) -> stream::SelectAll<BoxStream<'static, Observed>> {
     let client = context.connection.client();
     let follow_all = watcher::Config::default;
     let jitter = || context.jitter.clone();
-    let (listed, known) = watch::channel(false);
+    let (listed, known) = (listed.clone(), listed.subscribe());
     let pods = watching::follow(Api::<Pod>::all(client.clone()), follow_all(), jitter());
     let pods = pods.inspect(move |event| {
         if matches!(event, Ok(watcher::Event::InitDone)) {
@@ -140,9 +162,9 @@ fn watch_all(
     });
     let services = watching::follow(Api::<Service>::all(client.clone()), follow_all(), jitter());
     let nodes = Api::<Identity<Node>>::all(client.clone());
-    let nodes = optional::follow(nodes, known.clone(), jitter());
+    let nodes = optional::follow(nodes, follow_all(), known.clone(), jitter());
     let accounts = Api::<Identity<ServiceAccount>>::all(client.clone());
-    let accounts = optional::follow(accounts, known, jitter());
+    let accounts = optional::follow(accounts, follow_all(), known, jitter());
     let mut events = stream::SelectAll::new();
     events.push(pods.map(Observed::Pod).boxed());
     events.push(services.map(Observed::Service).boxed());

@@ -79,7 +79,7 @@ fn label_prefix(signer: &str) -> String {
 }
 
 /// Kubernetes' rule for a non-empty label value.
-fn is_label_value(value: &str) -> bool {
+pub(crate) fn is_label_value(value: &str) -> bool {
     let alphanumeric = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = value.as_bytes();
     bytes.len() <= MAX_LABEL_VALUE

@@ -15,6 +15,7 @@ mod api_version;
 pub mod bundle;
 pub mod event;
 mod identity;
+pub mod lease;
 mod pod;
 mod request;
 mod service;

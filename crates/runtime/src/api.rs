@@ -11,6 +11,7 @@
 
 mod layer;
 mod metrics;
+mod permit;
 mod retry;
 
 use std::{sync::Arc, time::Duration};
@@ -25,6 +26,7 @@ use tower::util::option_layer;
 use tower::{BoxError, Layer as _, Service, ServiceExt as _};
 
 pub use self::metrics::{Answer, Metrics, Verb};
+pub use self::permit::{Permit, Withdrawn};
 pub use self::retry::RetryPolicy;
 use crate::{Jitter, ServerClock, SharedClock};
 

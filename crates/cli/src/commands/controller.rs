@@ -1,7 +1,7 @@
 //! `podcert controller`: signs the certificates pods ask for, publishes what verifies them.
 //!
 //! A drop-in for meshtool's command of this name: its flags, their defaults and their spellings
-//! are taken; what it parsed and never used is parsed here too, and said to be without effect.
+//! are taken, and what it parsed and never used has the effect its name promises.
 
 mod flags;
 
@@ -33,7 +33,6 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> Result<ExitCode> {
     let config = args.config()?;
-    args.say_what_has_no_effect();
     let cluster = if args.in_cluster {
         kube::Config::incluster().context(
             "cannot use the service account of this pod (--in-cluster); outside a cluster use \

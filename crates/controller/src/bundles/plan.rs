@@ -1,10 +1,12 @@
 //! What must be written so that a bundle is as it should be. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use podcert_pki::TrustBundle;
+use podcert_pki::{Certificate, TrustBundle};
 use podcert_resources::{ClusterTrustBundle, ClusterTrustBundleSpec};
+
+use crate::UnknownAnchors;
 
 /// How a bundle should be.
 #[derive(Clone, Debug)]
@@ -13,7 +15,40 @@ pub(super) struct Desired {
     pub(super) signer: String,
     /// Ours; others may stand beside them.
     pub(super) labels: BTreeMap<String, String>,
+    /// Of every CA in the pool.
     pub(super) anchors: TrustBundle,
+    /// Of CAs that were in the pool: a good reload dropped them.
+    pub(super) dropped: HashSet<Certificate>,
+    pub(super) unknown: UnknownAnchors,
+}
+
+impl Desired {
+    /// The anchors of `observed` that are in no pool this process has seen.
+    pub(super) fn unknown_in(&self, observed: &TrustBundle) -> Vec<Certificate> {
+        let known = |anchor: &Certificate| {
+            self.anchors.anchors().contains(anchor) || self.dropped.contains(anchor)
+        };
+        let anchors = observed.anchors().iter();
+        anchors.filter(|anchor| !known(anchor)).cloned().collect()
+    }
+
+    /// Whether whoever trusts `observed` trusts every CA of the pool.
+    pub(super) fn is_published_in(&self, observed: &TrustBundle) -> bool {
+        let published = observed.anchors();
+        let mut wanted = self.anchors.anchors().iter();
+        wanted.all(|anchor| published.contains(anchor))
+    }
+
+    /// What the bundle should hold, where it holds `observed`: the anchors of the pool, and those
+    /// that are not ours to remove.
+    fn anchors_beside(&self, observed: Option<&TrustBundle>) -> TrustBundle {
+        let mut anchors = self.anchors.anchors().to_vec();
+        if let (UnknownAnchors::Keep, Some(observed)) = (self.unknown, observed) {
+            anchors.extend(self.unknown_in(observed));
+        }
+        // All of them CAs and none twice, so there is nothing to refuse.
+        TrustBundle::new(anchors).unwrap_or_else(|_| self.anchors.clone())
+    }
 }
 
 /// The one write that brings it there.
@@ -45,8 +80,9 @@ pub(super) fn plan(desired: &Desired, observed: Option<&ClusterTrustBundle>) -> 
         .iter()
         .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value));
     // The kubelet reads anchors as a set, and so do we; what does not parse is not what we want.
-    let anchored = TrustBundle::from_pem(&observed.spec.trust_bundle)
-        .is_ok_and(|anchors| anchors.same_anchors(&desired.anchors));
+    let published = anchors(observed);
+    let wanted = desired.anchors_beside(published.as_ref());
+    let anchored = published.is_some_and(|published| published.same_anchors(&wanted));
     if labelled && anchored {
         return Step::Nothing;
     }
@@ -59,9 +95,14 @@ pub(super) fn plan(desired: &Desired, observed: Option<&ClusterTrustBundle>) -> 
     // The server keeps those itself; sending them back is only bytes.
     updated.metadata.managed_fields = None;
     if !anchored {
-        updated.spec.trust_bundle = desired.anchors.to_pem();
+        updated.spec.trust_bundle = wanted.to_pem();
     }
     Step::Update(Box::new(updated))
+}
+
+/// The anchors of `bundle`, if it can be read.
+pub(super) fn anchors(bundle: &ClusterTrustBundle) -> Option<TrustBundle> {
+    TrustBundle::from_pem(&bundle.spec.trust_bundle).ok()
 }
 
 #[cfg(test)]
@@ -70,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    fn anchors(ids: &[&str]) -> TrustBundle {
+    fn of(ids: &[&str]) -> TrustBundle {
         let roots = ids
             .iter()
             .map(|id| {
@@ -88,7 +129,14 @@ mod tests {
             signer: "row-major.net/spiffe".into(),
             labels: BTreeMap::from([("spiffe.row-major.net/canarying".into(), "live".into())]),
             anchors,
+            dropped: HashSet::new(),
+            unknown: UnknownAnchors::Keep,
         }
+    }
+
+    fn joined(bundles: &[&TrustBundle]) -> TrustBundle {
+        let anchors = bundles.iter().flat_map(|bundle| bundle.anchors());
+        TrustBundle::new(anchors.cloned().collect()).unwrap()
     }
 
     fn created(desired: &Desired) -> ClusterTrustBundle {
@@ -100,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_there_already_is_not_written() {
-        let desired = desired(anchors(&["1", "2"]));
+        let desired = desired(of(&["1", "2"]));
         let bundle = created(&desired);
         assert_eq!(
             bundle.spec.signer_name.as_deref(),
@@ -123,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_differs_is_put_right_and_the_rest_left_alone() {
-        let desired = desired(anchors(&["1"]));
+        let desired = desired(of(&["1"]));
         let mut bundle = created(&desired);
         bundle.metadata.resource_version = Some("7".into());
         bundle.metadata.labels = Some(BTreeMap::from([("team".into(), "a".into())]));
@@ -135,7 +183,7 @@ mod tests {
         assert_eq!(updated.metadata.resource_version.as_deref(), Some("7"));
         assert_eq!(updated.spec, bundle.spec);
 
-        for content in ["", "garbage", &anchors(&["other"]).to_pem()] {
+        for content in ["", "garbage"] {
             let mut bundle = created(&desired);
             content.clone_into(&mut bundle.spec.trust_bundle);
             let Step::Update(updated) = plan(&desired, Some(&bundle)) else {
@@ -143,5 +191,37 @@ mod tests {
             };
             assert_eq!(updated.spec.trust_bundle, desired.anchors.to_pem());
         }
+    }
+
+    #[test]
+    fn an_anchor_leaves_when_the_pool_dropped_it_and_for_no_other_reason() {
+        let (kept, dropped, foreign) = (of(&["kept"]), of(&["dropped"]), of(&["foreign"]));
+        let mut desired = desired(kept.clone());
+        let mut bundle = created(&desired);
+        bundle.spec.trust_bundle = joined(&[&foreign, &dropped]).to_pem();
+        let updated = |desired: &Desired, bundle: &ClusterTrustBundle| {
+            let Step::Update(updated) = plan(desired, Some(bundle)) else {
+                panic!()
+            };
+            anchors(&updated).unwrap()
+        };
+        // Nobody here knows either of them: one more is trusted, none less.
+        let all = joined(&[&kept, &foreign, &dropped]);
+        assert_eq!(updated(&desired, &bundle), all);
+        assert_eq!(desired.unknown_in(&all).len(), 2);
+        bundle.spec.trust_bundle = all.to_pem();
+        assert_eq!(plan(&desired, Some(&bundle)), Step::Nothing);
+
+        desired.dropped = dropped.anchors().iter().cloned().collect();
+        let rest = joined(&[&kept, &foreign]);
+        assert_eq!(updated(&desired, &bundle), rest);
+        assert_eq!(desired.unknown_in(&rest), foreign.anchors());
+        bundle.spec.trust_bundle = rest.to_pem();
+        assert_eq!(plan(&desired, Some(&bundle)), Step::Nothing);
+
+        desired.unknown = UnknownAnchors::Remove;
+        assert_eq!(updated(&desired, &bundle), kept);
+        assert!(desired.is_published_in(&all));
+        assert!(!desired.is_published_in(&foreign));
     }
 }

@@ -16,6 +16,7 @@ use podcert_resources::{
     ApiVersion, Condition, ConditionType, IssuedStatus, RequestRef, StatusUpdate, status_path,
 };
 use podcert_runtime::Clock as _;
+use podcert_runtime::api::{Permit, Withdrawn};
 use tokio::time::Instant;
 
 use super::queue::{Answer, Done, Outcome, RetryWhen, Tell, Work};
@@ -24,11 +25,11 @@ use crate::reasons::{API_UNAVAILABLE, FORBIDDEN, ISSUED, STATUS_REFUSED};
 use crate::versions::{Spoken, is_unserved};
 use crate::{Context, metrics::Outcome as Counted, pools::with_sources};
 
-/// Gives the answer `work` asks for.
+/// Gives the answer `work` asks for, while `permit` holds.
 ///
 /// # Cancel safety
 /// When dropped, the write may or may not have happened; the watch shows which.
-pub(super) async fn execute(context: Arc<Context>, work: Work) -> Done {
+pub(super) async fn execute(context: Arc<Context>, work: Work, permit: Permit) -> Done {
     let Work {
         uid,
         signer,
@@ -37,9 +38,14 @@ pub(super) async fn execute(context: Arc<Context>, work: Work) -> Done {
         version,
         answer,
     } = work;
+    let to = Addressee {
+        request: &request,
+        version: &version,
+        permit,
+    };
     let outcome = match answer {
-        Answer::Deny(denial) => deny(&context, &request, &version, &denial).await,
-        Answer::Issue(plan) => issue(&context, &authority, signer, &request, &version, plan).await,
+        Answer::Deny(denial) => deny(&context, to, &denial).await,
+        Answer::Issue(plan) => issue(&context, &authority, signer, to, plan).await,
     };
     Done {
         uid,
@@ -48,14 +54,22 @@ pub(super) async fn execute(context: Arc<Context>, work: Work) -> Done {
     }
 }
 
+/// The request an answer is for, in the version it is conditional on, and while what it may be
+/// written.
+struct Addressee<'a> {
+    request: &'a Request,
+    version: &'a str,
+    permit: Permit,
+}
+
 async fn issue(
     context: &Context,
     authority: &Arc<Authority>,
     signer: usize,
-    request: &Request,
-    version: &str,
+    to: Addressee<'_>,
     plan: Plan,
 ) -> Outcome {
+    let request = to.request;
     let Plan {
         spec,
         begin_refresh_at,
@@ -94,8 +108,7 @@ async fn issue(
         not_after,
     };
     let spoken = spoken(context);
-    let body =
-        StatusUpdate::new(spoken, reference(request, version), condition, Some(issued)).to_json();
+    let body = StatusUpdate::new(spoken, reference(&to), condition, Some(issued)).to_json();
     let tell = notes.into_iter().map(|note| Tell {
         severity: Severity::Normal,
         reason: note.reason.as_str(),
@@ -104,7 +117,7 @@ async fn issue(
     let outcome = write(
         context,
         spoken,
-        request,
+        to,
         body,
         Counted::Issued,
         ISSUED,
@@ -127,7 +140,8 @@ async fn issue(
     outcome
 }
 
-async fn deny(context: &Context, request: &Request, version: &str, denial: &Denial) -> Outcome {
+async fn deny(context: &Context, to: Addressee<'_>, denial: &Denial) -> Outcome {
+    let request = to.request;
     let reason = denial.reason.as_str();
     let condition = Condition {
         type_: ConditionType::Denied,
@@ -136,14 +150,14 @@ async fn deny(context: &Context, request: &Request, version: &str, denial: &Deni
         last_transition_time: context.connection.server_clock().now(),
     };
     let spoken = spoken(context);
-    let body = StatusUpdate::new(spoken, reference(request, version), condition, None).to_json();
+    let body = StatusUpdate::new(spoken, reference(&to), condition, None).to_json();
     let tell = vec![Tell {
         severity: Severity::Warning,
         reason,
         message: format!("denied for good: {}", denial.message),
     }];
     let counted = Counted::Denied;
-    let outcome = write(context, spoken, request, body, counted, reason, tell).await;
+    let outcome = write(context, spoken, to, body, counted, reason, tell).await;
     if matches!(outcome, Outcome::Written { .. }) {
         tracing::warn!(
             namespace = request.namespace,
@@ -165,19 +179,22 @@ fn spoken(context: &Context) -> ApiVersion {
 async fn write(
     context: &Context,
     spoken: ApiVersion,
-    request: &Request,
+    to: Addressee<'_>,
     body: Vec<u8>,
     counted: Counted,
     reason: &'static str,
     tell: Vec<Tell>,
 ) -> Outcome {
+    let Addressee {
+        request, permit, ..
+    } = to;
     let built = HttpRequest::builder()
         .method(Method::PUT)
         .uri(status_path(spoken, &request.namespace, &request.name) + UNCHECKED)
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, METADATA_ALONE)
         .body(Body::from(body));
-    let built = match built {
+    let mut built = match built {
         Ok(built) => built,
         // A namespace or name that cannot stand in a path: no API server has such an object.
         Err(error) => {
@@ -189,6 +206,7 @@ async fn write(
             };
         }
     };
+    permit.bind(&mut built);
     let answered = async {
         let response = context.connection.client().send(built).await?;
         let status = response.status();
@@ -202,6 +220,7 @@ async fn write(
     };
     let (status, body) = match answered.await {
         Ok(answer) => answer,
+        Err(error) if Withdrawn::is(&error) => return Outcome::Withdrawn,
         Err(error) => return soon(with_sources(&error)),
     };
     if status.is_success() {
@@ -240,7 +259,10 @@ async fn write(
     }
 }
 
-fn reference<'a>(request: &'a Request, version: &'a str) -> RequestRef<'a> {
+fn reference<'a>(to: &Addressee<'a>) -> RequestRef<'a> {
+    let Addressee {
+        request, version, ..
+    } = *to;
     RequestRef {
         namespace: &request.namespace,
         name: &request.name,

@@ -11,6 +11,7 @@
 //!                      └── pod, node, account,        └── status rule broken            │
 //!                          Services, pool, date                                         ▼
 //!   a condition or a deletion shown by the watch ends any state ─────────────────▶ (forgotten)
+//!   another replica's: Elsewhere, until the share changes or the watch ends it
 //! ```
 //!
 //! A request is decided only when something happened that can change the answer: it is filed under
@@ -19,13 +20,15 @@
 //! `Conflicted` waits for the version that beat ours; a timer stands behind it. A request whose key
 //! v1 does not show is queued apart and read at v1beta1, in flight meanwhile as a write would be.
 //! What waits for a pool is also looked at each minute, as a clock that jumped and came back is no
-//! change of pool.
+//! change of pool. After a gap (see `sharing`) a request known from before it is `stale`: nothing is
+//! decided or said about it until a list has shown it again.
 
 mod announcing;
 mod cures;
 mod entry;
 mod outcomes;
 mod picking;
+mod shared;
 mod timers;
 
 use std::{
@@ -46,10 +49,10 @@ use self::entry::{Cure, State, Tracked};
 use self::timers::Timers;
 use super::{
     convert,
-    optional::Seen,
     world::{Change, Keep, World},
 };
-use crate::{metrics::Metrics, versions::InUse};
+use crate::reasons::{CONFLICT, STATUS_REFUSED};
+use crate::{metrics::Metrics, optional::Seen, sharing::Owners, versions::InUse};
 
 pub(crate) use self::announcing::Announcement;
 pub(crate) use self::outcomes::{Done, Outcome, Patience, RetryWhen, Tell};
@@ -68,6 +71,7 @@ pub(crate) struct Queue {
     // Queued, but to be read at v1beta1 first.
     unread: VecDeque<Uid>,
     versions: InUse,
+    owners: Owners,
     cures: Cures,
     timers: Timers,
     announcements: Vec<Announcement>,
@@ -118,6 +122,7 @@ impl Queue {
             ready: VecDeque::new(),
             unread: VecDeque::new(),
             versions: InUse::default(),
+            owners: Owners::Alone,
             cures: Cures::default(),
             timers: Timers::default(),
             announcements: Vec::new(),
@@ -167,7 +172,7 @@ impl Queue {
             Event::Apply(object) | Event::InitApply(object) => self.apply(signer, object, now),
             Event::Delete(object) => {
                 if let Some(uid) = &object.metadata.uid {
-                    self.end(uid);
+                    self.end(uid, object.settled().is_some());
                 }
             }
             Event::InitDone => {
@@ -181,7 +186,7 @@ impl Queue {
                     .map(|(uid, _)| Arc::clone(uid))
                     .collect();
                 for uid in vanished {
-                    self.end(&uid);
+                    self.end(&uid, false);
                 }
             }
         }
@@ -221,8 +226,9 @@ impl Queue {
             return;
         };
         // A condition settles it; a deletion time is a request somebody is taking back.
-        if object.settled().is_some() || object.metadata.deletion_timestamp.is_some() {
-            self.end(&uid);
+        let settled = object.settled().is_some();
+        if settled || object.metadata.deletion_timestamp.is_some() {
+            self.end(&uid, settled);
             return;
         }
         let Some(Signer { policy, epoch, .. }) = self.signers.get(signer) else {
@@ -235,6 +241,10 @@ impl Queue {
             entry.epoch = epoch;
             // A list of a server that lags may have lacked it: it is there to be answered.
             entry.over = false;
+            let was_stale = std::mem::take(&mut entry.stale);
+            if was_stale && matches!(entry.state, State::Queued) {
+                self.ready.push_back(Arc::clone(&uid));
+            }
             // The spec is immutable, but v1beta1 may show a key that v1 did not.
             if entry.request.key == RequestedKey::NotShown {
                 let key = convert::key(&object.spec);
@@ -269,6 +279,8 @@ impl Queue {
             read_again: false,
             pool: 0,
             over: false,
+            settled: false,
+            stale: false,
             announced: Vec::new(),
             announcing: None,
         };
@@ -291,17 +303,25 @@ impl Queue {
             State::Queued => self.ready.push_back(Arc::clone(uid)),
             State::Pending(_) => self.enqueue(uid),
             // What is under way is its reading, which ends in a moment.
-            State::InFlight | State::Answered => {}
+            State::InFlight | State::Answered | State::Elsewhere => {}
         }
     }
 
-    /// The request needs no answer any more.
-    fn end(&mut self, uid: &str) {
-        match self.tracked.get_mut(uid) {
+    /// The request needs no answer any more; it may be because it was `settled`.
+    fn end(&mut self, uid: &str, settled: bool) {
+        let Some(entry) = self.tracked.get_mut(uid) else {
+            return;
+        };
+        match &entry.state {
             // Its result still comes in.
-            Some(entry) if matches!(entry.state, State::InFlight) => entry.over = true,
-            Some(_) => self.forget(uid),
-            None => {}
+            State::InFlight => (entry.over, entry.settled) = (true, settled),
+            State::Pending(pending) => {
+                if settled && matches!(pending.reason, CONFLICT | STATUS_REFUSED) {
+                    self.metrics.double_write(entry.signer);
+                }
+                self.forget(uid);
+            }
+            State::Answered | State::Elsewhere | State::Queued => self.forget(uid),
         }
     }
 

@@ -20,7 +20,7 @@ use podcert_issuance::{
 };
 use podcert_resources::{Identity, Pod, Service};
 
-use super::optional::Seen;
+use crate::optional::Seen;
 
 /// What the watches say.
 #[derive(Debug)]
@@ -132,6 +132,18 @@ impl World {
             && self.services.listed
             && self.nodes.listed
             && self.service_accounts.listed
+    }
+
+    /// Believes nothing of what it knows until each watch has listed everything anew.
+    pub(crate) fn distrust(&mut self) {
+        for listed in [
+            &mut self.pods.listed,
+            &mut self.services.listed,
+            &mut self.nodes.listed,
+            &mut self.service_accounts.listed,
+        ] {
+            *listed = false;
+        }
     }
 
     /// Takes in what the watch of pods says.

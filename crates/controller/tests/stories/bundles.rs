@@ -2,6 +2,7 @@
 
 use kube::api::PostParams;
 use podcert_apiserver::{Effect, Matching, Occurrence, Verb};
+use podcert_controller::UnknownAnchors;
 use podcert_pki::TrustBundle;
 
 use crate::cluster::{CONTROLLER, Cluster, SERVICE_DNS, SPIFFE, Setup, delete};
@@ -13,6 +14,10 @@ fn bundle_writes(cluster: &Cluster) -> u64 {
         .controller_stats()
         .of_resource("clustertrustbundles")
         .writes()
+}
+
+fn both(one: &TrustBundle, other: &TrustBundle) -> TrustBundle {
+    TrustBundle::from_pem(one.to_pem() + &other.to_pem()).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,7 +92,7 @@ async fn an_edited_bundle_is_put_right_and_foreign_labels_are_kept() {
     cluster.pass(1).await;
     let bundle = cluster.bundles().get(BUNDLE).await.unwrap();
     let anchors = TrustBundle::from_pem(&bundle.spec.trust_bundle).unwrap();
-    assert!(anchors.same_anchors(&right));
+    assert!(anchors.same_anchors(&both(&right, &other)), "none is taken");
     let labels = bundle.metadata.labels.unwrap();
     assert_eq!((labels.len(), labels["team"].as_str()), (3, "mesh"));
     assert_eq!(bundle_writes(&cluster), 3);
@@ -165,6 +170,58 @@ async fn two_writers_who_disagree_do_not_wear_out_the_server() {
     assert!((3..=10).contains(&writes), "{writes}");
     assert_eq!(cluster.told("BundleContested").await, 1);
     cluster.pass(60).await;
-    assert!(cluster.anchors(SPIFFE).await.same_anchors(&right));
+    let anchors = cluster.anchors(SPIFFE).await;
+    assert!(anchors.same_anchors(&both(&right, &other)));
+    cluster.stop().await;
+}
+
+/// Puts another anchor into the bundle, which no pool has.
+async fn add_foreign(cluster: &Cluster) -> TrustBundle {
+    let foreign = cluster.anchors(SERVICE_DNS).await;
+    let mut bundle = cluster.bundles().get(BUNDLE).await.unwrap();
+    bundle.spec.trust_bundle += &foreign.to_pem();
+    let params = PostParams::default();
+    let written = cluster.bundles().replace(BUNDLE, &params, &bundle).await;
+    TrustBundle::from_pem(written.unwrap().spec.trust_bundle).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn anchors_nobody_knows_stay_are_told_of_once_and_leave_by_an_operators_word() {
+    let cluster = Cluster::ready().await;
+    let first = cluster.spiffe_pool_bytes();
+    let with_foreign = add_foreign(&cluster).await;
+    cluster.pass(600).await;
+    assert!(cluster.anchors(SPIFFE).await.same_anchors(&with_foreign));
+    assert_eq!(cluster.told("UnknownAnchors").await, 1);
+    let unknown = "podcert_bundle_unknown_anchors{signer=\"row-major.net/spiffe\"} 1";
+    assert!(cluster.metrics().contains(unknown));
+    let report = cluster.health.report();
+    assert!(report.contains("1 anchors that are in no pool"), "{report}");
+
+    // A bad reload drops nothing, a good one what it dropped and no more.
+    let second = cluster.new_pool(&["2"]);
+    let both = Cluster::joined(&[&second, &first]);
+    cluster.spiffe_pool.send_replace(Some(both));
+    cluster.pass(60).await;
+    for bad in [Some(b"{".to_vec().into()), None] {
+        cluster.spiffe_pool.send_replace(bad);
+        cluster.pass(60).await;
+        assert_eq!(cluster.anchors(SPIFFE).await.anchors().len(), 3);
+    }
+    cluster.spiffe_pool.send_replace(Some(second));
+    cluster.pass(60).await;
+    assert_eq!(cluster.anchors(SPIFFE).await.anchors().len(), 2);
+    assert_eq!(cluster.told("UnknownAnchors").await, 1);
+    cluster.stop().await;
+
+    let setup = Setup {
+        unknown_anchors: UnknownAnchors::Remove,
+        ..Setup::new()
+    };
+    let cluster = setup.ready().await;
+    let own = cluster.anchors(SPIFFE).await;
+    add_foreign(&cluster).await;
+    cluster.pass(5).await;
+    assert!(cluster.anchors(SPIFFE).await.same_anchors(&own));
     cluster.stop().await;
 }

@@ -20,7 +20,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use podcert_apiserver::{ApiServer, Effect, Fault, Matching, Occurrence, Stats, User, Verb};
 use podcert_authority::{CaId, CaOptions, Pool};
-use podcert_controller::{Broken, Config, Controller, OwnPod, PoolSource, Signer};
+use podcert_controller::{Broken, Config, Controller, OwnPod, PoolSource, Signer, UnknownAnchors};
 use podcert_issuance::{NamePolicy, Policy, pod_identity, service_dns, spiffe};
 use podcert_pki::{Chain, IssuerUrl, KeyType, PrivateKey, TrustBundle, empty_csr};
 use podcert_runtime::{Clock as _, Health, Jitter, TokioClock, api};
@@ -55,6 +55,8 @@ pub(crate) struct Setup {
     pub(crate) concurrency: usize,
     /// Instead of the pool in memory.
     pub(crate) spiffe_file: Option<PathBuf>,
+    /// What becomes of anchors that are in no pool.
+    pub(crate) unknown_anchors: UnknownAnchors,
     /// What the controller gets to see of each object the API server shows it.
     pub(crate) shown_as: Option<fn(&mut Value)>,
     /// What it is answered instead.
@@ -119,6 +121,7 @@ impl Setup {
             strict: false,
             concurrency: 32,
             spiffe_file: None,
+            unknown_anchors: UnknownAnchors::Keep,
             shown_as: None,
             gate: Gate::default(),
         }
@@ -137,6 +140,7 @@ impl Setup {
             strict,
             concurrency,
             spiffe_file,
+            unknown_anchors,
             shown_as,
             gate,
         } = self;
@@ -192,6 +196,7 @@ impl Setup {
         }
         let config = Config {
             concurrency,
+            unknown_anchors,
             own_pod: Some(OwnPod {
                 namespace: "mesh-controller".into(),
                 name: "podcert-0".into(),

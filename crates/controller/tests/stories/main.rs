@@ -16,6 +16,8 @@ mod hostile;
 mod issuing;
 mod pod_identity;
 mod pools;
+mod replicas;
+mod sharing;
 mod uids;
 mod versions;
 mod waiting;

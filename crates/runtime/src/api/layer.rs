@@ -19,6 +19,7 @@ use tower::{BoxError, Service, ServiceExt as _};
 use tower_http::timeout::TimeoutBody;
 
 use super::metrics::{Answer, Metrics, Verb};
+use super::permit::{Permit, Withdrawn};
 use super::retry::{Outcome, RetryPolicy, retry_after};
 use crate::{Jitter, ServerClock};
 
@@ -93,6 +94,9 @@ impl Shared {
             };
             // A body that streams cannot be sent twice.
             request = again(&this_try);
+            if !Permit::allows(&this_try) {
+                return Err(Withdrawn.into());
+            }
             tried += 1;
             let result = self.attempt(&mut inner, verb, this_try).await;
             if request.is_none() {

@@ -5,13 +5,13 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use podcert_controller::{Config, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer};
+use podcert_controller::{Config, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer, UnknownAnchors};
 use podcert_issuance::{
     LifetimePolicy, NamePolicy, Policy, SignerName, UnknownAnnotations, Unprojected, pod_identity,
     service_dns, spiffe,
 };
 use podcert_pki::{DnsName, ExtensionOid, IssuerUrl, TrustDomain};
-use podcert_resources::signers;
+use podcert_resources::{lease::Application, signers};
 
 use crate::go_flags::parse_bool;
 
@@ -30,16 +30,22 @@ pub(crate) struct Args {
     pub(super) in_cluster: bool,
 
     /// Namespace of the pod this runs in: Events about a bad CA pool or clock go to that pod
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAMESPACE", help_heading = CLUSTER)]
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAMESPACE", help_heading = REPLICAS)]
     sharding_pod_namespace: String,
 
-    /// Name of that pod
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME", help_heading = CLUSTER)]
+    /// Name of that pod, and of this replica's Lease
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME", help_heading = REPLICAS)]
     sharding_pod_name: String,
 
-    /// UID of that pod
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "UID", help_heading = CLUSTER)]
+    /// UID of that pod: its Lease is removed with it
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "UID", help_heading = REPLICAS)]
     sharding_pod_uid: String,
+
+    /// Share the work with the replicas of this name, by Leases; needs the pod's namespace and name
+    ///
+    /// Without it, or without the rights to Leases, this replica does all the work: run one.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME", help_heading = REPLICAS)]
+    sharding_application_name: String,
 
     /// Sign for row-major.net/service-dns: serving certificates named after Services
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
@@ -181,6 +187,16 @@ pub(crate) struct Args {
           value_name = "BOOL", value_parser = parse_bool, help_heading = CERTIFICATES)]
     strict_annotations: bool,
 
+    /// Remove anchors from our ClusterTrustBundles that are in no CA pool
+    ///
+    /// Without it an anchor is removed when a reload of the pool drops its CA while a controller runs;
+    /// others stay and are reported (UnknownAnchors), as somebody may need them. Clients stop
+    /// trusting what those anchors verify.
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true,
+          default_value = "false", default_missing_value = "true", hide_default_value = true,
+          value_name = "BOOL", value_parser = parse_bool, help_heading = OPERATION)]
+    remove_unknown_anchors: bool,
+
     /// How many requests are answered at the same time
     #[arg(long, default_value_t = default_concurrency(), value_name = "N", help_heading = OPERATION)]
     concurrency: NonZeroUsize,
@@ -189,11 +205,6 @@ pub(crate) struct Args {
     /// addresses with --in-cluster, else a free port of 127.0.0.1, which is logged]
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = OPERATION)]
     listen: Option<String>,
-
-    /// Replicas do not share work yet: run one
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME",
-          help_heading = NO_EFFECT)]
-    sharding_application_name: String,
 }
 
 /// Where health and metrics are served.
@@ -238,10 +249,23 @@ impl Args {
             Some(pod) => pod.name.clone(),
             None => format!("podcert-{}", std::process::id()),
         };
+        let application = self.application()?;
+        if application.is_some() && own_pod.is_none() {
+            bail!(
+                "--sharding-application-name needs --sharding-pod-namespace and --sharding-pod-name: \
+                 replicas are told apart by their pods"
+            );
+        }
         Ok(Config {
             concurrency: self.concurrency.get(),
             own_pod,
             instance,
+            application,
+            unknown_anchors: if self.remove_unknown_anchors {
+                UnknownAnchors::Remove
+            } else {
+                UnknownAnchors::Keep
+            },
             ..Config::new(signers)
         })
     }
@@ -274,11 +298,16 @@ impl Args {
         Ok(Listen::At(vec![address]))
     }
 
-    /// Tells what changes nothing here, unlike in meshtool: a second replica.
-    pub(super) fn say_what_has_no_effect(&self) {
-        tracing::info!(
-            "run one replica: work is not shared yet, a second one would only be refused its writes"
-        );
+    /// Those to share the work with, if it is to be shared.
+    fn application(&self) -> Result<Option<Application>> {
+        let name = self.sharding_application_name.as_str();
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let application = name
+            .parse()
+            .context("--sharding-application-name cannot be used")?;
+        Ok(Some(application))
     }
 
     fn service_dns(&self) -> Result<Signer> {
@@ -403,9 +432,9 @@ fn unprojected(text: &str) -> Result<Unprojected, String> {
 
 const CERTIFICATES: &str = "All certificates";
 const CLUSTER: &str = "Cluster";
-const NO_EFFECT: &str = "Taken for meshtool's sake, without effect";
 const OPERATION: &str = "Operation";
 const POD_IDENTITY: &str = "Signer pod-identity";
+const REPLICAS: &str = "Replicas";
 const SERVICE_DNS: &str = "Signer service-dns";
 const SPIFFE: &str = "Signer spiffe";
 const DEFAULT_PORT: u16 = 8080;
@@ -421,7 +450,7 @@ reported and the last good one goes on signing.";
 
 const AFTER_HELP: &str = "\
 Every flag of meshtool's controller is taken with its default; a boolean is given bare or with
-`=true`, never with a space. Run one replica.
+`=true`, never with a space. Replicas share the work under --sharding-application-name.
 
 IF SOMETHING IS WRONG
   a pod gets no certificate   kubectl describe pod: an Event says what the request waits for

@@ -25,6 +25,10 @@ pub(super) struct Tracked {
     pub(super) pool: u64,
     // Settled, deleted or missing from a list while in flight.
     pub(super) over: bool,
+    // Over because somebody answered it.
+    pub(super) settled: bool,
+    // Known from before a gap; a list must show it again.
+    pub(super) stale: bool,
     pub(super) announced: Vec<&'static str>,
     // The reason a timer will announce.
     pub(super) announcing: Option<&'static str>,
@@ -33,6 +37,8 @@ pub(super) struct Tracked {
 #[derive(Debug)]
 pub(super) enum State {
     Answered,
+    // Another replica's.
+    Elsewhere,
     InFlight,
     Pending(Pending),
     Queued,

@@ -15,7 +15,7 @@ use super::{
     timers::Timer,
 };
 use crate::metrics::Outcome as Counted;
-use crate::reasons::{API_VERSION_NOT_SERVED, CONFLICT, NOT_FOUND};
+use crate::reasons::{API_VERSION_NOT_SERVED, CONFLICT, NOT_FOUND, STATUS_REFUSED};
 
 /// How long things are waited for.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +78,19 @@ pub(crate) enum Outcome {
     },
     /// It must not be sent.
     Wait(Wait),
+    /// It was not sent, or not once more: what allowed it was withdrawn.
+    Withdrawn,
+}
+
+impl Outcome {
+    /// Whether an answer was sent that the request, as it stands, did not take.
+    fn was_refused(&self) -> bool {
+        match self {
+            Self::Conflict => true,
+            Self::Retry { reason, .. } => *reason == STATUS_REFUSED,
+            _ => false,
+        }
+    }
 }
 
 /// One Event about an answer that stands.
@@ -136,6 +149,9 @@ impl Queue {
             return;
         }
         if entry.over {
+            if entry.settled && outcome.was_refused() {
+                self.metrics.double_write(entry.signer);
+            }
             self.forget(&uid);
             return;
         }
@@ -223,6 +239,7 @@ impl Queue {
                 );
             }
             Outcome::Wait(wait) => self.wait_for(&uid, wait, date, now),
+            Outcome::Withdrawn => self.enqueue(&uid),
         }
     }
 

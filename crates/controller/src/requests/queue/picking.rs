@@ -11,7 +11,7 @@ use super::{
     Queue, Signer, Uid,
     entry::{Cure, Pending, State, Tracked},
 };
-use crate::reasons::POOL_NOT_LOADED;
+use crate::{reasons::POOL_NOT_LOADED, sharing::Owners};
 
 /// An answer to be given: signed if need be, and written once.
 #[derive(Debug)]
@@ -52,7 +52,12 @@ impl Queue {
             let Some(entry) = self.tracked.get_mut(&uid) else {
                 continue;
             };
-            if !matches!(entry.state, State::Queued) {
+            // What is known from before a gap is queued again when a list shows it.
+            if !matches!(entry.state, State::Queued) || entry.stale {
+                continue;
+            }
+            if !entry.is_of(&self.owners) {
+                self.set_state(&uid, State::Elsewhere);
                 continue;
             }
             if entry.hides_its_key() && self.versions.requests_at_v1beta1 {
@@ -116,7 +121,12 @@ impl Queue {
             let Some(entry) = self.tracked.get_mut(&uid) else {
                 continue;
             };
-            if !matches!(entry.state, State::Queued) || !entry.hides_its_key() {
+            let unread = matches!(entry.state, State::Queued) && entry.hides_its_key();
+            if !unread || entry.stale {
+                continue;
+            }
+            if !entry.is_of(&self.owners) {
+                self.set_state(&uid, State::Elsewhere);
                 continue;
             }
             let (signer, request) = (entry.signer, Arc::clone(&entry.request));
@@ -132,6 +142,11 @@ impl Queue {
 }
 
 impl Tracked {
+    /// Whether it is this replica's to answer.
+    pub(super) fn is_of(&self, owners: &Owners) -> bool {
+        owners.own_request(&self.request.namespace, &self.request.name)
+    }
+
     /// Whether v1beta1 may show a key that was not seen yet.
     pub(super) fn hides_its_key(&self) -> bool {
         self.request.key == RequestedKey::NotShown && !self.read_again

@@ -40,6 +40,8 @@ fn meshtools_command_line_works_as_it_is() {
         .collect();
     assert_eq!(names, ["row-major.net/service-dns", "row-major.net/spiffe"]);
     assert_eq!(config.own_pod.unwrap().name, "mesh-controller-abc");
+    assert_eq!(config.application.unwrap().as_str(), "mesh-controller");
+    assert_eq!(config.unknown_anchors, UnknownAnchors::Keep);
     assert_eq!(config.instance, "mesh-controller-abc");
     let policy = &config.signers[0].policy;
     assert_eq!(policy.unknown_annotations, UnknownAnnotations::Ignore);
@@ -253,4 +255,50 @@ fn the_issuer_is_every_signers() {
         let issuer = signer.policy.service_account_issuer.unwrap();
         assert_eq!(issuer.as_str(), "https://kubernetes.default.svc");
     }
+}
+
+const SIGNER: [&str; 3] = [
+    "--enable-spiffe-signer",
+    "--spiffe-trust-domain=td",
+    "--spiffe-ca-pool=pool.json",
+];
+
+#[test]
+fn work_is_shared_under_an_application_by_pods_with_names() {
+    let config = |words: &[&str]| parse(&[&SIGNER, words].concat()).unwrap().config();
+    let alone = config(&[
+        "--sharding-pod-namespace=mesh",
+        "--sharding-pod-name=a",
+        "--sharding-pod-uid=u",
+    ]);
+    let alone = alone.unwrap();
+    assert!(alone.own_pod.is_some() && alone.application.is_none());
+    assert!(config(&[]).unwrap().application.is_none());
+    for words in [
+        &["--sharding-application-name=app"][..],
+        &["--sharding-application-name=app", "--sharding-pod-name=a"],
+        &[
+            "--sharding-application-name=app",
+            "--sharding-pod-namespace=n",
+        ],
+    ] {
+        let error = config(words).unwrap_err().to_string();
+        assert!(
+            error.contains("--sharding-pod-namespace and --sharding-pod-name"),
+            "{error}"
+        );
+    }
+    let error = config(&["--sharding-application-name=a b"]).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(
+        error.contains("--sharding-application-name") && error.contains("label value"),
+        "{error}"
+    );
+}
+
+#[test]
+fn anchors_nobody_knows_are_removed_on_request() {
+    let words = [&SIGNER[..], &["--remove-unknown-anchors"]].concat();
+    let config = parse(&words).unwrap().config().unwrap();
+    assert_eq!(config.unknown_anchors, UnknownAnchors::Remove);
 }

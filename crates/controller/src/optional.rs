@@ -1,6 +1,7 @@
 //! A watch that RBAC may refuse.
 //!
-//! Nodes and service accounts are compared where they are shown, and meshtool's RBAC shows neither.
+//! Nodes and service accounts are compared where they are shown, and meshtool's RBAC shows neither;
+//! without the Leases of other replicas a replica works alone.
 //! So a 403 is an answer here: it is told once, what was known before is given up with it, and it is
 //! asked again seldom, for a right that is granted later. Every other error is treated as that of
 //! the other watches.
@@ -34,10 +35,11 @@ pub(crate) enum Seen<K> {
 /// What such a watch says, or in words why it has to begin again.
 pub(crate) type Observed<K> = Result<Seen<K>, String>;
 
-/// The events of all objects behind `api`, if they are shown. Asked for once `known` says that the
+/// The events of all objects behind `api` that `config` selects, if they are shown. Asked for once `known` says that the
 /// server knows its roles.
 pub(crate) fn follow<K>(
     api: Api<K>,
+    config: watcher::Config,
     mut known: watch::Receiver<bool>,
     jitter: Jitter,
 ) -> impl Stream<Item = Observed<K>> + Send
@@ -49,8 +51,8 @@ where
     stream::once(known)
         .filter(|known| std::future::ready(*known))
         .flat_map(move |_| {
-            let api = api.clone();
-            let begin = move || watcher(api.clone(), watcher::Config::default()).boxed();
+            let (api, config) = (api.clone(), config.clone());
+            let begin = move || watcher(api.clone(), config.clone()).boxed();
             observe(begin, jitter.clone())
         })
 }

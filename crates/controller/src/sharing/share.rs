@@ -1,0 +1,264 @@
+//! What of the work is this replica's, and while what holds. Pure.
+//!
+//! Time between two gaps is a *term*. A gap is when this replica might not act: its Lease ran out,
+//! or the process was paused, so that what it knows may be of another age. With a new term
+//! everything is read anew, and what was decided in an earlier one is sent no more.
+
+use std::{sync::Arc, time::Duration};
+
+use podcert_resources::lease::DURATION;
+use tokio::time::Instant;
+
+use super::rendezvous;
+
+/// What is this replica's, and while what holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Share {
+    term: u64,
+    permission: Permission,
+    owners: Owners,
+}
+
+/// Whose the work is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Owners {
+    /// Not known yet, or not this replica's as it has no Lease.
+    Unknown,
+    /// All of it this replica's: it works alone.
+    Alone,
+    /// Everybody's, by rendezvous hashing.
+    Among(Arc<Replicas>),
+}
+
+/// The replicas that live, this one among them.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Replicas {
+    pub(super) me: String,
+    /// Sorted, each once.
+    pub(super) live: Vec<String>,
+}
+
+/// Until when this replica may write.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Permission {
+    Never,
+    Until(Instant),
+    Always,
+}
+
+impl Share {
+    /// All of the work, for ever: that of a replica that shares nothing.
+    pub(super) fn alone() -> Self {
+        Self {
+            term: 0,
+            permission: Permission::Always,
+            owners: Owners::Alone,
+        }
+    }
+
+    /// None of it yet.
+    pub(super) fn nothing() -> Self {
+        Self {
+            term: 0,
+            permission: Permission::Never,
+            owners: Owners::Unknown,
+        }
+    }
+
+    pub(super) fn new(term: u64, permission: Permission, owners: Owners) -> Self {
+        Self {
+            term,
+            permission,
+            owners,
+        }
+    }
+
+    /// The term this is of.
+    pub(crate) fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Whose the work is.
+    pub(crate) fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    /// Whether what was decided in `term` may be written at `now`.
+    pub(super) fn allows(&self, term: u64, now: Instant) -> bool {
+        self.term == term && self.permission.holds(now)
+    }
+}
+
+impl Permission {
+    fn holds(self, now: Instant) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Until(until) => now <= until,
+            Self::Always => true,
+        }
+    }
+}
+
+impl Owners {
+    /// Whether the request of this namespace and name is this replica's to answer.
+    pub(crate) fn own_request(&self, namespace: &str, name: &str) -> bool {
+        self.own(&[namespace, "/", name])
+    }
+
+    /// Whether bundles are this replica's to publish: all of them are one item, as in meshtool.
+    pub(crate) fn own_bundles(&self) -> bool {
+        self.own(&[BUNDLES])
+    }
+
+    /// Who publishes bundles, if it is somebody else.
+    pub(crate) fn publisher(&self) -> Option<&str> {
+        match self {
+            Self::Unknown | Self::Alone => None,
+            Self::Among(replicas) => replicas.owner(&[BUNDLES]),
+        }
+    }
+
+    fn own(&self, item: &[&str]) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Alone => true,
+            Self::Among(replicas) => replicas.owner(item) == Some(&replicas.me),
+        }
+    }
+}
+
+impl Replicas {
+    fn owner(&self, item: &[&str]) -> Option<&str> {
+        rendezvous::owner(item, self.live.iter().map(String::as_str))
+    }
+
+    /// The part of all items that is this replica's.
+    pub(super) fn share(&self) -> f64 {
+        rendezvous::share_of(&self.me, self.live.iter().map(String::as_str))
+    }
+}
+
+/// Counts terms.
+#[derive(Debug)]
+pub(super) struct Terms {
+    term: u64,
+    permission: Permission,
+    interrupted: bool,
+    looked: Instant,
+}
+
+impl Terms {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            term: 0,
+            permission: Permission::Never,
+            interrupted: false,
+            looked: now,
+        }
+    }
+
+    /// The term at `now`, with this permission from now on. Called at least every [`LOOK`]: when
+    /// it was not for as long as a Lease lasts, this process stood still.
+    pub(super) fn at(&mut self, now: Instant, permission: Permission) -> u64 {
+        let stood_still = now - self.looked > DURATION;
+        let lapsed = self.permission != Permission::Never && !self.permission.holds(now);
+        self.looked = now;
+        self.interrupted |= stood_still || lapsed;
+        self.permission = if permission.holds(now) {
+            permission
+        } else {
+            Permission::Never
+        };
+        if self.interrupted && self.permission != Permission::Never {
+            self.interrupted = false;
+            self.term += 1;
+        }
+        self.term
+    }
+}
+
+/// The item that stands for all bundles; meshtool's.
+const BUNDLES: &str = "maintain-trust-bundles";
+/// A third of a Lease: so that a process that stood still is told from one that had nothing to do.
+pub(super) const LOOK: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+
+    fn moment(seconds: u64) -> Instant {
+        static START: OnceLock<Instant> = OnceLock::new();
+        *START.get_or_init(Instant::now) + Duration::from_secs(seconds)
+    }
+
+    fn until(seconds: u64) -> Permission {
+        Permission::Until(moment(seconds))
+    }
+
+    #[test]
+    fn a_term_lasts_while_the_lease_is_renewed_in_time() {
+        let mut terms = Terms::new(moment(0));
+        assert_eq!(terms.at(moment(0), Permission::Never), 0);
+        assert_eq!(terms.at(moment(1), until(16)), 0);
+        for second in 2..60 {
+            let renewed = second / 10 * 10 + 15;
+            assert_eq!(terms.at(moment(second), until(renewed)), 0, "{second}");
+        }
+        // It is not renewed, and nothing begins before it is.
+        for second in 60..90 {
+            assert_eq!(terms.at(moment(second), until(65)), 0, "{second}");
+        }
+        assert_eq!(terms.at(moment(90), until(105)), 1);
+        assert_eq!(terms.at(moment(95), until(105)), 1);
+        // Between two looks.
+        assert_eq!(terms.at(moment(106), until(121)), 2);
+    }
+
+    #[test]
+    fn a_process_that_stood_still_begins_a_term_whatever_it_held() {
+        for permission in [Permission::Always, until(1000)] {
+            let mut terms = Terms::new(moment(0));
+            assert_eq!(terms.at(moment(1), permission), 0);
+            assert_eq!(terms.at(moment(16), permission), 0);
+            assert_eq!(terms.at(moment(32), permission), 1);
+            assert_eq!(terms.at(moment(33), permission), 1);
+        }
+        // Before it held anything, too: what it read is old.
+        let mut terms = Terms::new(moment(0));
+        assert_eq!(terms.at(moment(60), Permission::Never), 0);
+        assert_eq!(terms.at(moment(61), until(76)), 1);
+    }
+
+    #[test]
+    fn what_was_decided_in_another_term_is_not_sent() {
+        let share = Share::new(3, until(15), Owners::Alone);
+        assert!(share.allows(3, moment(15)));
+        assert!(!share.allows(2, moment(1)));
+        assert!(!share.allows(3, moment(16)));
+        assert!(Share::alone().allows(0, moment(1_000_000)));
+        assert!(!Share::nothing().allows(0, moment(0)));
+    }
+
+    #[test]
+    fn every_request_is_somebodys() {
+        let live = vec!["a".to_owned(), "b".into(), "c".into()];
+        let owners = live.iter().map(|me| {
+            Owners::Among(Arc::new(Replicas {
+                me: me.clone(),
+                live: live.clone(),
+            }))
+        });
+        let owners: Vec<_> = owners.collect();
+        for number in 0..100 {
+            let name = format!("req-{number}");
+            let own = owners.iter().filter(|o| o.own_request("shop", &name));
+            assert_eq!(own.count(), 1, "{name}");
+        }
+        assert_eq!(owners.iter().filter(|o| o.own_bundles()).count(), 1);
+        assert!(owners[0].publisher().is_some());
+        assert!(Owners::Alone.own_request("shop", "req"));
+        assert!(!Owners::Unknown.own_request("shop", "req"));
+    }
+}
