@@ -59,7 +59,7 @@ pub(crate) async fn answer(
     let mut share = context.sharing.changes();
     let first = share.borrow_and_update().clone();
     let mut term = first.term();
-    queue.share(first.owners().clone());
+    queue.share(first.owners().clone(), Instant::now());
     loop {
         // Asked again before each write is sent; here, so that nothing is made ready for nothing.
         let may_act = context.sharing.allows(term);
@@ -75,7 +75,7 @@ pub(crate) async fn answer(
             under_way.push(execution::execute(Arc::clone(&context), work, permit));
         }
         while may_act && reading.len() < most_readings {
-            let Some(unread) = queue.next_unread() else {
+            let Some(unread) = queue.next_unread(Instant::now()) else {
                 break;
             };
             reading.push(reading::read(Arc::clone(&context), unread));
@@ -102,7 +102,7 @@ pub(crate) async fn answer(
                     queue.distrust();
                     events = watch_all(&context, &policies, &listed);
                 }
-                queue.share(now.owners().clone());
+                queue.share(now.owners().clone(), Instant::now());
             }
             Ok(()) = versions.changed() => queue.speak(*versions.borrow_and_update()),
             Some((index, authority)) = authorities.recv() => {

@@ -125,6 +125,7 @@ pub(crate) async fn keep(context: Context, task: Task) {
         hidden: None,
         terms: Terms::new(Instant::now()),
         told: None,
+        lapsed: true,
     };
     let mut events = keeper.watch();
     let mut request = pin!(Fuse::terminated());
@@ -170,6 +171,8 @@ struct Keeper<'a> {
     terms: Terms,
     /// Why it works alone, as was told.
     told: Option<String>,
+    /// What was told of whose the work is holds no longer, as there is no Lease.
+    lapsed: bool,
 }
 
 impl Keeper<'_> {
@@ -224,9 +227,15 @@ impl Keeper<'_> {
                 "somebody deleted the Lease of this replica, it is made again; if that goes on, is \
                  --sharding-pod-uid the UID of its pod?"
             ),
-            Answer::Refused { why, .. } | Answer::Unanswered(why) => {
-                tracing::warn!(lease = self.me, why, "the Lease is not renewed");
+            Answer::Refused { why, .. } | Answer::Unanswered(why) if self.own.is_well() => {
+                tracing::warn!(
+                    lease = self.me,
+                    why,
+                    "the Lease is not renewed; trying again"
+                );
             }
+            // Told once in a row.
+            Answer::Refused { .. } | Answer::Unanswered(_) => {}
             Answer::Found(_) | Answer::Written(_) | Answer::Conflict => {}
         }
         // A look that found what there is renews nothing.
@@ -259,8 +268,15 @@ impl Keeper<'_> {
         if new_term || permission == Permission::Never {
             self.unlisted_since = now;
         }
-        let owners = self.owners(now, permission);
-        self.tell(&owners);
+        let owners = if permission == Permission::Never {
+            // Nothing may be written, so nothing changes hands here: what waits goes on waiting.
+            self.tell_of_no_lease();
+            self.share.borrow().owners().clone()
+        } else {
+            let owners = self.owners(now);
+            self.tell(&owners);
+            owners
+        };
         let share = Share::new(term, permission, owners);
         self.share.send_if_modified(|known| {
             let changed = *known != share;
@@ -270,10 +286,7 @@ impl Keeper<'_> {
         new_term
     }
 
-    fn owners(&self, now: Instant, permission: Permission) -> Owners {
-        if permission == Permission::Never {
-            return Owners::Unknown;
-        }
+    fn owners(&self, now: Instant) -> Owners {
         if self.why_alone(now).is_some() {
             return Owners::Alone;
         }
@@ -300,18 +313,26 @@ impl Keeper<'_> {
         late.then(|| "the Leases of others cannot be read".to_owned())
     }
 
+    fn tell_of_no_lease(&mut self) {
+        self.context.metrics.shares(0, 0.0);
+        let had_one = self.own.held_until().is_some();
+        if had_one && !std::mem::replace(&mut self.lapsed, true) {
+            // A replica that is cut off is no better for being taken for unready.
+            self.check
+                .pass_saying("it has no Lease at the moment, and writes nothing until it has");
+        }
+    }
+
     /// The log, the metrics and the check of a change.
     fn tell(&mut self, owners: &Owners) {
-        if self.share.borrow().owners() == owners && self.told.is_none() {
+        let known = self.share.borrow().owners() == owners;
+        if known && self.told.is_none() && !self.lapsed {
             return;
         }
         let metrics = &self.context.metrics;
         match owners {
-            Owners::Unknown => {
-                metrics.shares(0, 0.0);
-                self.check
-                    .fail_unless_passing("this replica has no Lease yet");
-            }
+            // The Leases of others are being read.
+            Owners::Unknown => return,
             Owners::Alone => {
                 metrics.shares(1, 1.0);
                 let why = self.why_alone(Instant::now()).unwrap_or_default();
@@ -336,6 +357,7 @@ impl Keeper<'_> {
                 self.check.pass_saying(format!("shares the work: {live}"));
             }
         }
+        self.lapsed = false;
     }
 
     /// Gives the Lease up, so that others take over at once.

@@ -11,7 +11,7 @@
 //!                      └── pod, node, account,        └── status rule broken            │
 //!                          Services, pool, date                                         ▼
 //!   a condition or a deletion shown by the watch ends any state ─────────────────▶ (forgotten)
-//!   another replica's: Elsewhere, until the share changes or the watch ends it
+//!   another replica's: Elsewhere, until the share changes, it is passed on, or the watch ends it
 //! ```
 //!
 //! A request is decided only when something happened that can change the answer: it is filed under
@@ -280,6 +280,7 @@ impl Queue {
             pool: 0,
             over: false,
             settled: false,
+            passed: 0,
             stale: false,
             announced: Vec::new(),
             announcing: None,

@@ -149,6 +149,11 @@ impl OwnLease {
         }
     }
 
+    /// Whether the last request went well.
+    pub(super) fn is_well(&self) -> bool {
+        self.failures == 0
+    }
+
     /// Until when it holds, if it ever was held.
     pub(super) fn held_until(&self) -> Option<Instant> {
         self.held_until

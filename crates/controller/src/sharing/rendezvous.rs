@@ -13,17 +13,33 @@ pub(super) fn owner<'a>(
     item: &[&str],
     holders: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let item = item.iter().fold(Fnv1::OFFSET, |hash, part| hash.and(part));
+    let item = Fnv1::of(item);
     holders
         .into_iter()
         .max_by_key(|holder| (item.and(holder), Reverse(*holder)))
 }
 
+/// Whose turn it is after the owner and others let the item lie, `passed` in all: who would own it
+/// without them. After the last it is the owner's again.
+pub(super) fn in_turn<'a>(
+    item: &[&str],
+    holders: impl IntoIterator<Item = &'a str>,
+    passed: usize,
+) -> Option<&'a str> {
+    let item = Fnv1::of(item);
+    let mut ranked: Vec<_> = holders.into_iter().collect();
+    ranked.sort_unstable_by_key(|holder| (Reverse(item.and(holder)), *holder));
+    let turn = passed.checked_rem(ranked.len())?;
+    ranked.get(turn).copied()
+}
+
 /// The part of all items that `me` owns among `holders`, measured on some items.
-pub(super) fn share_of<'a>(me: &str, holders: impl Iterator<Item = &'a str> + Clone) -> f64 {
-    let owned = (0..SAMPLE)
-        .filter(|number| owner(&["sample/", &number.to_string()], holders.clone()) == Some(me))
-        .count();
+pub(super) fn share_of(me: &str, holders: &[impl AsRef<str>]) -> f64 {
+    let owns = |number: &u32| {
+        let holders = holders.iter().map(AsRef::as_ref);
+        owner(&["sample/", &number.to_string()], holders) == Some(me)
+    };
+    let owned = (0..SAMPLE).filter(owns).count();
     owned as f64 / f64::from(SAMPLE)
 }
 
@@ -36,6 +52,10 @@ struct Fnv1(u64);
 impl Fnv1 {
     const OFFSET: Self = Self(14_695_981_039_346_656_037);
     const PRIME: u64 = 1_099_511_628_211;
+
+    fn of(parts: &[&str]) -> Self {
+        parts.iter().fold(Self::OFFSET, |hash, part| hash.and(part))
+    }
 
     fn and(self, text: &str) -> Self {
         let step = |hash: u64, byte| hash.wrapping_mul(Self::PRIME) ^ u64::from(byte);
@@ -110,7 +130,7 @@ mod tests {
         };
         assert_eq!(PODS.map(|me| count(PODS, me)), [348, 336, 316]);
         assert_eq!(NUMBERED.map(|me| count(NUMBERED, me)), [250, 250, 500]);
-        let measured = PODS.map(|me| share_of(me, PODS.into_iter()));
+        let measured = PODS.map(|me| share_of(me, &PODS));
         assert!((measured.iter().sum::<f64>() - 1.0).abs() < 1e-9);
         assert!(measured.iter().all(|share| (0.25..0.42).contains(share)));
     }
@@ -118,6 +138,7 @@ mod tests {
     #[test]
     fn nobody_owns_what_nobody_is_there_for() {
         assert_eq!(owner(&["a/b"], []), None);
+        assert_eq!(in_turn(&["a/b"], [], 1), None);
         assert_eq!(owner(&["a/b"], ["one"]), Some("one"));
     }
 
@@ -137,6 +158,20 @@ mod tests {
             let back = owner(&[&item], reversed.into_iter().rev());
             prop_assert!(forth.is_some());
             prop_assert_eq!(forth, back);
+        }
+
+        #[test]
+        fn everybody_has_a_turn_and_the_next_is_who_would_own_it(
+            item in ".{0,20}",
+            mut holders in holders(),
+        ) {
+            let all = holders.clone();
+            for passed in 0..all.len() {
+                let turn = in_turn(&[&item], names(&all), passed);
+                prop_assert_eq!(turn, owner(&[&item], names(&holders)));
+                prop_assert_eq!(turn, in_turn(&[&item], names(&all), passed + all.len()));
+                holders.remove(turn.unwrap());
+            }
         }
 
         #[test]

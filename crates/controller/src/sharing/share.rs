@@ -100,9 +100,25 @@ impl Permission {
 }
 
 impl Owners {
-    /// Whether the request of this namespace and name is this replica's to answer.
-    pub(crate) fn own_request(&self, namespace: &str, name: &str) -> bool {
-        self.own(&[namespace, "/", name])
+    #[cfg(test)]
+    pub(crate) fn among(me: &str, live: &[&str]) -> Self {
+        Self::Among(Arc::new(Replicas {
+            me: me.to_owned(),
+            live: live.iter().map(|name| (*name).to_owned()).collect(),
+        }))
+    }
+
+    /// Whether the request of this namespace and name is this replica's to answer, when it was
+    /// passed on so often.
+    pub(crate) fn own_request(&self, namespace: &str, name: &str, passed: usize) -> bool {
+        let item = [namespace, "/", name];
+        match (self, passed) {
+            (Self::Among(replicas), 1..) => {
+                let live = replicas.live.iter().map(String::as_str);
+                rendezvous::in_turn(&item, live, passed) == Some(&replicas.me)
+            }
+            _ => self.own(&item),
+        }
     }
 
     /// Whether bundles are this replica's to publish: all of them are one item, as in meshtool.
@@ -134,7 +150,7 @@ impl Replicas {
 
     /// The part of all items that is this replica's.
     pub(super) fn share(&self) -> f64 {
-        rendezvous::share_of(&self.me, self.live.iter().map(String::as_str))
+        rendezvous::share_of(&self.me, &self.live)
     }
 }
 
@@ -243,22 +259,16 @@ mod tests {
 
     #[test]
     fn every_request_is_somebodys() {
-        let live = vec!["a".to_owned(), "b".into(), "c".into()];
-        let owners = live.iter().map(|me| {
-            Owners::Among(Arc::new(Replicas {
-                me: me.clone(),
-                live: live.clone(),
-            }))
-        });
-        let owners: Vec<_> = owners.collect();
+        let live = ["a", "b", "c"];
+        let owners = live.map(|me| Owners::among(me, &live));
         for number in 0..100 {
             let name = format!("req-{number}");
-            let own = owners.iter().filter(|o| o.own_request("shop", &name));
+            let own = owners.iter().filter(|o| o.own_request("shop", &name, 0));
             assert_eq!(own.count(), 1, "{name}");
         }
         assert_eq!(owners.iter().filter(|o| o.own_bundles()).count(), 1);
         assert!(owners[0].publisher().is_some());
-        assert!(Owners::Alone.own_request("shop", "req"));
-        assert!(!Owners::Unknown.own_request("shop", "req"));
+        assert!(Owners::Alone.own_request("shop", "req", 0));
+        assert!(!Owners::Unknown.own_request("shop", "req", 1));
     }
 }

@@ -1,7 +1,7 @@
 //! Replicas that share the work of one cluster, each with a user of its own, so that it can be told
 //! who did what.
 
-use std::{convert::Infallible, sync::Arc, sync::Mutex, time::Duration};
+use std::{sync::Arc, sync::Mutex, time::Duration};
 
 use http::{Method, Request};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -94,7 +94,7 @@ impl Cluster {
                 let asked = (request.method().clone(), request.uri().to_string());
                 journal.lock().unwrap().push(asked);
                 let service = service.clone();
-                async move { Ok::<_, Infallible>(service.oneshot(request).await?) }
+                async move { service.oneshot(request).await }
             }
         });
         let options = api::Options {

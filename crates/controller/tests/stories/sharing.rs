@@ -186,7 +186,7 @@ async fn beside_a_go_replica_nothing_is_left_and_nothing_done_twice() {
     a.health.ready().await;
     assert_eq!(a.metric("podcert_replicas_live"), 2.0);
     let asked = cluster.ask_often("web", 200).await;
-    for _ in 0..6 {
+    for _ in 0..4 {
         cluster.pass(10).await;
         renew_as_go(&cluster, GO).await;
     }
@@ -216,6 +216,40 @@ async fn beside_a_go_replica_nothing_is_left_and_nothing_done_twice() {
     assert_eq!(cluster.issued(&asked).await as u64, 200 - answered);
     assert_eq!(a.count("podcert_double_writes_total"), 0);
     stop_all(cluster, [a]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_live_replica_lets_lie_is_passed_on() {
+    const GO: &str = "mesh-controller-58f6c4d5d7-zk8lp";
+    let cluster = cluster().await;
+    create(&cluster.leases(), go_lease(GO, cluster.now())).await;
+    let [a, b] = [A, B].map(|name| cluster.join(name));
+    a.health.ready().await;
+    b.health.ready().await;
+    // Some of it can be answered, the rest waits, and that is its owner's to say.
+    let asked = cluster.ask_often("web", 60).await;
+    let pod = cluster.pod("shop", "unnamed").await;
+    let mut waits = Vec::new();
+    for _ in 0..30 {
+        waits.push(cluster.ask(&pod, crate::cluster::SERVICE_DNS).await);
+    }
+    for _ in 0..7 {
+        cluster.pass(10).await;
+        renew_as_go(&cluster, GO).await;
+    }
+    assert_eq!(cluster.issued(&asked).await, 60);
+    assert_eq!(cluster.answers_of(A) + cluster.answers_of(B), 60);
+    for _ in 0..30 {
+        cluster.pass(10).await;
+        renew_as_go(&cluster, GO).await;
+    }
+    for (replica, name) in [(&a, A), (&b, B)] {
+        let own = part(&waits, name, &[A, B, GO]);
+        assert_eq!(replica.count("podcert_requests_waiting{"), own, "{name}");
+    }
+    let told = waits.len() as u64 - part(&waits, GO, &[A, B, GO]);
+    assert_eq!(cluster.told("NoMatchingService").await as u64, told);
+    stop_all(cluster, [a, b]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -445,12 +479,11 @@ fn a_paused_replica_writes_nothing_before_it_has_read_everything_anew() {
     };
     let (world, sleeper) = (runtime(), runtime());
     let step = Duration::from_millis(200);
-    let both = |seconds: u64| {
-        for _ in 0..seconds * 5 {
-            world.block_on(async { tokio::time::sleep(step).await });
-            sleeper.block_on(async { tokio::time::sleep(step).await });
-        }
+    let both_step = || {
+        world.block_on(async { tokio::time::sleep(step).await });
+        sleeper.block_on(async { tokio::time::sleep(step).await });
     };
+    let both = |seconds: u64| (0..seconds * 5).for_each(|_| both_step());
     let (cluster, a) = world.block_on(async {
         let cluster = cluster().await;
         let a = cluster.join(A);
@@ -470,21 +503,33 @@ fn a_paused_replica_writes_nothing_before_it_has_read_everything_anew() {
     assert_eq!(a.metric("podcert_replicas_live"), 2.0);
     assert!(crate::replicas::metrics(&registry).contains("podcert_replicas_live 2"));
 
-    // Nobody answers while it sleeps, so that it finds its old share undone when it wakes.
+    // It falls asleep between two tries of writes. Nobody else answers meanwhile, so it finds its old
+    // share undone when it wakes.
     let away = Effect::error(503, "ServiceUnavailable", "not now");
     let status = "podcertificaterequests/status";
+    let tried = cluster.hinder(B, &[Verb::Update], status, &away);
     let away = cluster.hinder(A, &[Verb::Update], status, &away);
-    let asked = world.block_on(cluster.ask_often("web", 60));
+    let mut asked = world.block_on(cluster.ask_often("early", 20));
+    both_step();
+    let tries: u64 = tried.iter().map(podcert_apiserver::Fault::hits).sum();
+    assert!(tries > 0);
+    tried.iter().for_each(podcert_apiserver::Fault::remove);
+    let answers = cluster.answers_of(B);
+    asked.extend(world.block_on(cluster.ask_often("web", 60)));
     world.block_on(async { cluster.pass(60).await });
     assert_eq!(world.block_on(cluster.issued(&asked)), 0);
     assert_eq!(a.metric("podcert_replicas_live"), 1.0);
+    // And it sees them before it has its Lease again.
+    let slow = Effect::delay(Duration::from_secs(1));
+    let slow = cluster.hinder(B, &[Verb::Update], "leases", &slow);
     let woken = journal.lock().unwrap().len();
     sleeper.block_on(async {
         tokio::time::advance(Duration::from_secs(60)).await;
         // All that can be done without waiting for a timer is done before this one.
         tokio::time::sleep(Duration::from_millis(1)).await;
     });
-    both(2);
+    both(4);
+    slow.iter().for_each(podcert_apiserver::Fault::remove);
 
     let asked_for: Vec<_> = journal.lock().unwrap().drain(woken..).collect();
     let first = |what: &dyn Fn(&str, &str) -> bool| {
@@ -510,11 +555,11 @@ fn a_paused_replica_writes_nothing_before_it_has_read_everything_anew() {
         assert!(renewal < listed && listed < write, "{list}: {asked_for:#?}");
     }
     let own = part(&asked, B, &[A, B]);
-    assert_eq!(cluster.answers_of(B), own);
+    assert_eq!(cluster.answers_of(B) - answers, own);
     away.iter().for_each(podcert_apiserver::Fault::remove);
     both(90);
-    assert_eq!(world.block_on(cluster.issued(&asked)), 60);
-    assert_eq!(cluster.answers_of(B), own);
+    assert_eq!(world.block_on(cluster.issued(&asked)), 80);
+    assert_eq!(cluster.answers_of(B) - answers, own);
 
     shutdown.cancel();
     sleeper.block_on(running).unwrap().unwrap();

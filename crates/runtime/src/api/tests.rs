@@ -189,3 +189,25 @@ impl http_body::Body for Silent {
         std::task::Poll::Pending
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_is_asked_before_each_try() {
+    let (connection, tries) = connection([(503, None), (503, None)], SignedDuration::ZERO);
+    let send = |permit: Permit| {
+        let mut request = Request::put("/apis/x").body(Body::from(b"{}".to_vec()));
+        permit.bind(request.as_mut().unwrap());
+        connection.client().send(request.unwrap())
+    };
+    let once = AtomicUsize::new(0);
+    let first_try_alone = Permit::new(move || once.fetch_add(1, Ordering::Relaxed) == 0);
+    let withdrawn = send(first_try_alone).await.unwrap_err();
+    assert!(Withdrawn::is(&withdrawn), "{withdrawn:?}");
+    assert_eq!(tries.load(Ordering::Relaxed), 1);
+
+    let withdrawn = send(Permit::new(|| false)).await.unwrap_err();
+    assert!(Withdrawn::is(&withdrawn), "{withdrawn:?}");
+    assert_eq!(tries.load(Ordering::Relaxed), 1);
+
+    assert_eq!(send(Permit::new(|| true)).await.unwrap().status(), 200);
+    assert_eq!(tries.load(Ordering::Relaxed), 3);
+}

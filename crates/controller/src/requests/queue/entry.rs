@@ -27,6 +27,8 @@ pub(super) struct Tracked {
     pub(super) over: bool,
     // Over because somebody answered it.
     pub(super) settled: bool,
+    // How often others let it lie, as far as they could have answered.
+    pub(super) passed: usize,
     // Known from before a gap; a list must show it again.
     pub(super) stale: bool,
     pub(super) announced: Vec<&'static str>,

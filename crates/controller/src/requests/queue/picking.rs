@@ -57,14 +57,14 @@ impl Queue {
                 continue;
             }
             if !entry.is_of(&self.owners) {
-                self.set_state(&uid, State::Elsewhere);
+                self.leave_to_others(&uid, now);
                 continue;
             }
             if entry.hides_its_key() && self.versions.requests_at_v1beta1 {
                 self.unread.push_back(uid);
                 continue;
             }
-            let signer = entry.signer;
+            let (signer, passed) = (entry.signer, entry.passed);
             let (decision, authority) = match self.signers.get(signer) {
                 Some(Signer {
                     policy,
@@ -78,6 +78,10 @@ impl Queue {
                         decide(policy, &entry.request, &self.world, chain, date),
                         authority,
                     )
+                }
+                _ if passed > 0 => {
+                    self.leave_to_others(&uid, now);
+                    continue;
                 }
                 _ => {
                     let pending = Pending {
@@ -95,6 +99,11 @@ impl Queue {
             let answer = match decision {
                 Decision::Issue(plan) => Answer::Issue(plan),
                 Decision::Deny(denial) => Answer::Deny(denial),
+                // That it waits is its owner's to say.
+                Decision::Wait(_) if passed > 0 => {
+                    self.leave_to_others(&uid, now);
+                    continue;
+                }
                 Decision::Wait(wait) => {
                     self.wait_for(&uid, wait, date, now);
                     continue;
@@ -116,7 +125,7 @@ impl Queue {
     }
 
     /// The next request to read.
-    pub(crate) fn next_unread(&mut self) -> Option<Unread> {
+    pub(crate) fn next_unread(&mut self, now: Instant) -> Option<Unread> {
         while let Some(uid) = self.unread.pop_front() {
             let Some(entry) = self.tracked.get_mut(&uid) else {
                 continue;
@@ -126,7 +135,7 @@ impl Queue {
                 continue;
             }
             if !entry.is_of(&self.owners) {
-                self.set_state(&uid, State::Elsewhere);
+                self.leave_to_others(&uid, now);
                 continue;
             }
             let (signer, request) = (entry.signer, Arc::clone(&entry.request));
@@ -144,7 +153,10 @@ impl Queue {
 impl Tracked {
     /// Whether it is this replica's to answer.
     pub(super) fn is_of(&self, owners: &Owners) -> bool {
-        owners.own_request(&self.request.namespace, &self.request.name)
+        let Request {
+            namespace, name, ..
+        } = self.request.as_ref();
+        owners.own_request(namespace, name, self.passed)
     }
 
     /// Whether v1beta1 may show a key that was not seen yet.

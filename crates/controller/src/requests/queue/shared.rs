@@ -1,17 +1,26 @@
 //! Sharing: which requests are this replica's, and what is believed of them after a gap.
+//!
+//! A request that lies about for a minute though it could be answered is passed on, to who would own
+//! it without its owner: some replica renews its Lease and does not answer (it is stuck; it is
+//! meshtool's, and the API server does not serve its version, or it has no such signer).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Queue, Uid, entry::State};
+use tokio::time::Instant;
+
+use super::{Queue, Uid, entry::State, timers::Timer};
 use crate::sharing::Owners;
 
 impl Queue {
     /// Answers what is this replica's by `owners` from now on. What is under way stays under way.
-    pub(crate) fn share(&mut self, owners: Owners) {
+    pub(crate) fn share(&mut self, owners: Owners, now: Instant) {
         if self.owners == owners {
             return;
         }
         self.owners = owners;
+        for entry in self.tracked.values_mut() {
+            entry.passed = 0;
+        }
         let moved: Vec<(Uid, bool)> = self
             .tracked
             .iter()
@@ -32,8 +41,42 @@ impl Queue {
                 self.set_state(&uid, State::Queued);
                 self.ready.push_back(uid);
             } else {
-                self.set_state(&uid, State::Elsewhere);
+                self.leave_to_others(&uid, now);
             }
+        }
+    }
+
+    /// Another replica answers `uid`, within a minute.
+    pub(super) fn leave_to_others(&mut self, uid: &Uid, now: Instant) {
+        self.set_state(uid, State::Elsewhere);
+        if let Some(entry) = self.tracked.get(uid) {
+            let timer = Timer::PassOn {
+                uid: Arc::clone(uid),
+                generation: entry.generation,
+            };
+            self.timers.start(now + PATIENCE, timer);
+        }
+    }
+
+    /// Whoever should have answered `uid` has not.
+    pub(super) fn pass_on(&mut self, uid: &Uid, generation: u64, now: Instant) {
+        let Some(entry) = self.tracked.get_mut(uid) else {
+            return;
+        };
+        if !matches!(entry.state, State::Elsewhere) || entry.generation != generation {
+            return;
+        }
+        entry.passed = entry.passed.saturating_add(1);
+        if entry.is_of(&self.owners) {
+            tracing::debug!(
+                namespace = entry.request.namespace,
+                request = entry.request.name,
+                "another replica has not answered it within a minute; looking at it"
+            );
+            self.set_state(uid, State::Queued);
+            self.ready.push_back(Arc::clone(uid));
+        } else {
+            self.leave_to_others(uid, now);
         }
     }
 
@@ -54,3 +97,6 @@ impl Queue {
         }
     }
 }
+
+/// How long a request is left to whoever should answer it.
+const PATIENCE: Duration = Duration::from_mins(1);

@@ -463,7 +463,7 @@ fn what_was_to_be_read_is_decided_as_soon_as_it_cannot_be_read_any_more() {
     assert_eq!(unread(&queue), 1);
     queue.speak(at_v1(true));
     assert!(queue.next(date(), now()).is_none());
-    assert!(queue.next_unread().is_some());
+    assert!(queue.next_unread(now()).is_some());
 }
 
 #[test]
@@ -599,13 +599,26 @@ enum Step {
     Ask(usize),
     Drain,
     DropRequest(usize),
+    Gap,
     HaveHalfWritten,
     ListAgain,
     Node,
     Pod(usize),
     Pool(usize),
     Service(usize),
+    Share(Owners),
     Touch(usize),
+}
+
+fn owners() -> impl Strategy<Value = Owners> {
+    let among = |live: &[&str]| Owners::among("a", live);
+    prop_oneof![
+        Just(Owners::Unknown),
+        Just(Owners::Alone),
+        Just(among(&["a"])),
+        Just(among(&["a", "b"])),
+        Just(among(&["a", "c", "d"])),
+    ]
 }
 
 const PODS: usize = 3;
@@ -628,6 +641,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let noise = prop::collection::vec(
         prop_oneof![
             Just(Step::Drain),
+            Just(Step::Gap),
+            owners().prop_map(Step::Share),
             Just(Step::HaveHalfWritten),
             Just(Step::ListAgain),
             (0..PODS).prop_map(Step::Pod),
@@ -646,7 +661,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     /// Whatever the order in which the watches tell, in the end every request is answered that
-    /// can be, exactly once; the others wait; and what was deleted is forgotten.
+    /// can be, exactly once; the others wait; and what was deleted is forgotten. However the work is
+    /// shared on the way, and whatever is read anew.
     #[test]
     fn in_any_order_the_end_is_the_same(steps in steps()) {
         let mut queue = empty();
@@ -662,6 +678,7 @@ proptest! {
         let mut half: Vec<Work> = Vec::new();
         let mut there = [false; REQUESTS];
         let mut dropped = [false; REQUESTS];
+        let (mut node, mut account) = (false, false);
         for step in steps {
             match step {
                 Step::Ask(index) => {
@@ -694,17 +711,56 @@ proptest! {
                     services.push(service.clone());
                     queue.observe_service(Event::Apply(service));
                 }
+                Step::Share(owners) => queue.share(owners, now()),
+                Step::Gap => {
+                    queue.distrust();
+                    prop_assert!(queue.next(date(), now()).is_none());
+                    list(&mut queue, &pods, &services);
+                    if node {
+                        shown("n", "n").into_iter().for_each(|seen| queue.observe_node(seen));
+                    } else {
+                        for event in [Event::Init, Event::InitDone] {
+                            queue.observe_node(Seen::Event(event));
+                        }
+                    }
+                    if account {
+                        shown("default", "s")
+                            .into_iter()
+                            .for_each(|seen| queue.observe_service_account(seen));
+                    } else {
+                        for event in [Event::Init, Event::InitDone] {
+                            queue.observe_service_account(Seen::Event(event));
+                        }
+                    }
+                    prop_assert!(queue.next(date(), now()).is_none());
+                    for signer in [DNS, SPIFFE] {
+                        queue.observe_request(signer, Event::Init, now());
+                        for index in (0..REQUESTS).filter(|index| asked(*index).1 == signer) {
+                            let uid = format!("r-{index}");
+                            if there[index] && !dropped[index] && !answered.contains(&uid) {
+                                let request = request(&uid, &asked(index).0, signer);
+                                queue.observe_request(signer, Event::InitApply(request), now());
+                            }
+                        }
+                        queue.observe_request(signer, Event::InitDone, now());
+                    }
+                }
                 Step::Account => {
+                    account = true;
                     let account = identity("default", "s");
                     queue.observe_service_account(Seen::Event(Event::Apply(account)));
                 }
-                Step::Node => queue.observe_node(Seen::Event(Event::Apply(identity("n", "n")))),
+                Step::Node => {
+                    node = true;
+                    queue.observe_node(Seen::Event(Event::Apply(identity("n", "n"))));
+                }
                 Step::Pool(signer) => queue.sign_with(signer, authority()),
                 Step::ListAgain => list(&mut queue, &pods, &services),
                 Step::Drain => answered.extend(drain(&mut queue)),
                 Step::HaveHalfWritten => half.extend(queue.next(date(), now())),
             }
         }
+        queue.share(Owners::Alone, now());
         for work in half {
             answered.push(work.uid.to_string());
             queue.finish(done(&work, written()), date(), now());

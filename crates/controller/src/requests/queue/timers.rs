@@ -9,6 +9,7 @@ use super::{Queue, Uid};
 #[derive(Debug)]
 pub(super) enum Timer {
     Announce { uid: Uid, reason: &'static str },
+    PassOn { uid: Uid, generation: u64 },
     Wake { uid: Uid, generation: u64 },
 }
 
@@ -46,6 +47,7 @@ impl Queue {
         while let Some(timer) = self.timers.due(now) {
             match timer {
                 Timer::Announce { uid, reason } => self.announce(&uid, reason),
+                Timer::PassOn { uid, generation } => self.pass_on(&uid, generation, now),
                 Timer::Wake { uid, generation } => {
                     if self
                         .tracked
