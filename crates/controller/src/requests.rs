@@ -189,8 +189,8 @@ fn watch_all(
 /// One readiness check a watch: it passes with the first whole list, or once it is sure that what
 /// need not be shown is not.
 ///
-/// A watch that breaks later begins again by itself and does not make the controller unready:
-/// there is no other replica that would see more.
+/// A watch that breaks later begins again by itself and does not make the controller unready: what
+/// breaks a watch here mostly breaks those of other replicas too, and nothing is sent elsewhere.
 #[derive(Debug)]
 pub(crate) struct Checks {
     pods: Check,

@@ -388,6 +388,29 @@ async fn leases_that_are_refused_for_no_good_reason_stop_nobody_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replica_that_lost_its_lease_writes_nothing_until_it_has_one() {
+    let cluster = cluster().await;
+    let [a, b] = cluster.join_all([A, B]).await;
+    let away = Effect::error(503, "ServiceUnavailable", "not now");
+    let away = cluster.hinder(A, &[Verb::Update], "leases", &away);
+    cluster.pass(20).await;
+    assert_eq!(a.metric("podcert_replicas_live"), 0.0);
+    let asked = cluster.ask_often("web", 60).await;
+    assert!(all_issued(&cluster, &asked).await <= 16);
+    assert_eq!((cluster.answers_of(A), cluster.answers_of(B)), (0, 60));
+    away.iter().for_each(podcert_apiserver::Fault::remove);
+    cluster.pass(15).await;
+    let asked = cluster.ask_often("other", 60).await;
+    assert!(all_issued(&cluster, &asked).await <= 2);
+    assert_eq!(cluster.answers_of(A), part(&asked, A, &[A, B]));
+    for replica in [&a, &b] {
+        assert!(replica.health.report().contains("shares the work"));
+        assert_eq!(replica.count("podcert_double_writes_total"), 0);
+    }
+    stop_all(cluster, [a, b]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn answers_given_twice_are_harmless_and_counted() {
     let cluster = cluster().await;
     let forbidden = Effect::error(403, "Forbidden", "cannot touch leases");
