@@ -41,7 +41,12 @@ pub(crate) struct Idle {
 
 /// A cluster with pools and without a controller.
 pub(crate) async fn cluster() -> Cluster {
-    let cluster = Setup::new().start().await;
+    cluster_of(Setup::new()).await
+}
+
+/// The same of another server.
+pub(crate) async fn cluster_of(setup: Setup) -> Cluster {
+    let cluster = setup.start().await;
     // The one that is there has done nothing yet.
     cluster.shutdown.cancel();
     cluster
@@ -53,7 +58,7 @@ pub(crate) async fn cluster() -> Cluster {
     cluster
 }
 
-fn user(name: &str) -> String {
+pub(crate) fn user(name: &str) -> String {
     format!("system:serviceaccount:{NAMESPACE}:{name}")
 }
 

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::api::PostParams;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{Api, PostParams};
 use podcert_apiserver::{Effect, Verb};
 use podcert_pki::TrustBundle;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::cluster::{Asked, Cluster, SPIFFE, create, delete};
-use crate::replicas::{APPLICATION, NAMESPACE, cluster, stop_all};
+use crate::cluster::{Asked, Cluster, SPIFFE, Setup, create, delete};
+use crate::forged::{grant, meshtool};
+use crate::replicas::{APPLICATION, NAMESPACE, cluster, cluster_of, stop_all, user};
 
 const A: &str = "mesh-controller-6d5f9c7b8-x2k4q";
 const B: &str = "mesh-controller-6d5f9c7b8-7rm9z";
@@ -337,6 +339,56 @@ async fn without_rights_to_leases_a_replica_works_alone_and_shares_once_it_may()
         assert_eq!(replica.metric("podcert_replicas_live"), 2.0);
     }
     stop_all(cluster, [a, b]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn meshtools_roles_are_enough_to_share_the_work() {
+    let cluster = cluster_of(Setup::with_rbac()).await;
+    for name in [A, B] {
+        grant(&cluster.client, &user(name), meshtool()).await;
+    }
+    let group = "rbac.authorization.k8s.io";
+    let rules = json!([{
+        "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+        "verbs": ["create", "get", "list", "watch", "update", "delete"],
+    }]);
+    let roles: Api<Role> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    create(
+        &roles,
+        json!({"metadata": {"name": "leases"}, "rules": rules}),
+    )
+    .await;
+    let subject = |name| json!({"kind": "User", "apiGroup": group, "name": user(name)});
+    let binding = json!({
+        "metadata": {"name": "leases"},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": "leases"},
+        "subjects": [subject(A), subject(B)],
+    });
+    let bindings: Api<RoleBinding> = Api::namespaced(cluster.client.clone(), NAMESPACE);
+    create(&bindings, binding).await;
+
+    let [a, b] = cluster.join_all([A, B]).await;
+    let asked = cluster.ask_often("web", 40).await;
+    assert!(all_issued(&cluster, &asked).await <= 1);
+    assert_eq!(cluster.answers_of(A), part(&asked, A, &[A, B]));
+    assert_eq!(cluster.answers_of(B), part(&asked, B, &[A, B]));
+    b.stop().await;
+    assert!(cluster.leases().get_opt(B).await.unwrap().is_none());
+    stop_all(cluster, [a]).await;
+
+    // Without the Role, it works as one replica.
+    let cluster = cluster_of(Setup::with_rbac()).await;
+    grant(&cluster.client, &user(A), meshtool()).await;
+    let a = cluster.join(A);
+    a.health.ready().await;
+    let report = a.health.report();
+    assert!(
+        report.contains("works alone") && report.contains("leases"),
+        "{report}"
+    );
+    let asked = cluster.ask_often("web", 20).await;
+    assert!(all_issued(&cluster, &asked).await <= 1);
+    stop_all(cluster, [a]).await;
 }
 
 #[tokio::test(start_paused = true)]
