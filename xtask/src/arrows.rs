@@ -100,6 +100,7 @@ fn out_of_reach(metadata: &Metadata) -> Result<Vec<String>> {
 const MAY_USE: &[(&str, &[&str])] = &[
     ("podcert-pki", &[]),
     ("podcert-apiserver", &[]),
+    ("podcert-image", &[]),
     ("podcert-resources", &[]),
     ("podcert-runtime", &[]),
     ("podcert-issuance", &["podcert-pki"]),
@@ -152,6 +153,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "podcert-authority",
             "podcert-runtime",
             "podcert-controller",
+            // For what runs on the node.
+            "podcert-image",
         ],
     ),
     (
@@ -166,7 +169,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "podcert-workload",
         ],
     ),
-    ("xtask", &[]),
+    ("xtask", &["podcert-image"]),
 ];
 
 /// The rooms that build and test in seconds because no Kubernetes client is below them.

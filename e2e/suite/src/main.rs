@@ -31,6 +31,7 @@ mod figures;
 mod forged;
 mod harness;
 mod kubectl;
+mod manifests;
 mod matrix;
 mod null_signer;
 mod rates;
@@ -75,10 +76,31 @@ enum Command {
     /// Be podcert's own API server, to be compared with
     #[command(hide = true)]
     EmbeddedServer(rates::server::Args),
+    #[command(flatten)]
+    Node(NodeCommand),
     /// Become a part of a cluster, to end with the process that started it
     #[command(hide = true)]
     Part {
         parent: i32,
+        program: OsString,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+/// What the supervisor of a node starts this program as.
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Hold a node's namespaces
+    #[command(name = "node-space", hide = true)]
+    Space { init: PathBuf },
+    /// Be process 1 of a node
+    #[command(name = "node-init", hide = true)]
+    Init,
+    /// Run a program in a node's namespaces
+    #[command(name = "node-enter", hide = true)]
+    Enter {
+        init: i32,
         program: OsString,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
@@ -108,6 +130,8 @@ fn main() -> ExitCode {
             program,
             args,
         } => Err(cluster::process::turn_into(parent, &program, &args)),
+        // Namespaces are made and entered by a process with one thread.
+        Command::Node(command) => return node(&command),
         // On threads of its own.
         Command::EmbeddedServer(args) => rates::server::run(&args).map(|()| true),
         command => run(command),
@@ -132,8 +156,26 @@ async fn run(command: Command) -> Result<bool> {
         Command::Cluster(command) => command.run().await.map(|()| true),
         Command::Supervise(args) => args.run().await.map(|()| true),
         Command::NullSigner(args) => null_signer::run(args).await.map(|()| true),
-        Command::EmbeddedServer(_) | Command::Part { .. } => Ok(false),
+        Command::EmbeddedServer(_) | Command::Node(_) | Command::Part { .. } => Ok(false),
     }
+}
+
+/// Ends as what it runs does.
+fn node(command: &NodeCommand) -> ExitCode {
+    use cluster::node::inside;
+    let ended = match command {
+        NodeCommand::Space { init } => inside::space(init),
+        NodeCommand::Init => inside::init(),
+        NodeCommand::Enter {
+            init,
+            program,
+            args,
+        } => inside::enter(*init, program, args),
+    };
+    ended.unwrap_or_else(|error| {
+        say(&format!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
 }
 
 async fn run_cases(args: CasesArgs) -> Result<bool> {

@@ -17,15 +17,14 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use super::folders;
-use super::parts::{Built, Part, Purpose, required};
+use super::parts::{Built, Part, Selection};
 use super::process::{Lock, with_parent};
 use super::progress::Progress;
 
-/// How the parts of one release are built on this machine.
+/// How the parts of one cluster are built on this machine.
 #[derive(Debug)]
 pub(super) struct Plan {
-    release: Release,
-    purpose: Purpose,
+    selection: Selection,
     cache: PathBuf,
 }
 
@@ -41,27 +40,29 @@ struct Go {
 }
 
 impl Plan {
-    pub(super) fn new(release: Release, purpose: Purpose) -> Result<Self> {
+    pub(super) fn new(selection: Selection) -> Result<Self> {
         let cache = folders::cache()?;
         fs::create_dir_all(&cache).with_context(|| format!("cannot create {}", cache.display()))?;
-        Ok(Self {
-            release,
-            purpose,
-            cache,
-        })
+        Ok(Self { selection, cache })
     }
 
-    /// The part from the cache, built first if it is not there.
-    pub(super) async fn build(&self, part: Part, progress: &Progress) -> Result<Built> {
-        let folder = part.folder(self.release);
+    /// The part of that release from the cache, built first if it is not there.
+    pub(super) async fn build(
+        &self,
+        part: Part,
+        release: Release,
+        progress: &Progress,
+    ) -> Result<Built> {
+        let folder = part.folder(release);
         let read = |name: &str| {
             let path = folder.join(name);
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
         };
         let (go_mod, go_sum) = (read("go.mod")?, read("go.sum")?);
-        let version = required(&go_mod, part.module())
+        let version = part
+            .version(&go_mod)
             .with_context(|| folder.join("go.mod").display().to_string())?;
-        let flags = flags(&version);
+        let flags = flags(part, &version);
         let go = go(&folder).await?;
         let key = key(part, &version, &[&go_mod, &go_sum], &flags, &go);
         let program = self.cache.join(&key).join(part.name());
@@ -95,13 +96,14 @@ impl Plan {
         flags: &[String],
         progress: &Progress,
     ) -> Result<()> {
-        let number = Part::of(self.purpose).position(|part| part == built.part);
+        let parts = self.selection.parts();
+        let number = parts.iter().position(|(part, _)| *part == built.part);
         let what = format!(
             "building {} {} ({} of {} programs)",
             built.part.name(),
             built.version,
             number.map_or(0, |number| number + 1),
-            Part::of(self.purpose).count()
+            parts.len()
         );
         progress.begin(what);
         let unfinished = tempfile::Builder::new()
@@ -166,7 +168,12 @@ impl Plan {
 
 /// Flags that set what the program is: the same versions as a release build has, nothing that
 /// differs between two machines.
-fn flags(version: &str) -> Vec<String> {
+fn flags(part: Part, version: &str) -> Vec<String> {
+    if let Part::Containerd | Part::ContainerdShim | Part::Ctr = part {
+        let set = format!("-s -w -X {}/version.Version={version}", part.module());
+        let words = ["-trimpath", "-tags", "no_btrfs", "-ldflags", &set];
+        return words.map(str::to_owned).into();
+    }
     let mut numbers = version.trim_start_matches('v').split('.');
     let major = numbers.next().unwrap_or_default();
     let minor = numbers.next().unwrap_or_default();
@@ -285,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_key_names_part_and_version_and_moves_with_everything_that_decides() {
-        let flags = flags("v1.37.0");
+        let flags = flags(Part::Apiserver, "v1.37.0");
         let key = |files: &[&str], flags: &[String], go: &Go| {
             key(Part::Apiserver, "v1.37.0", files, flags, go)
         };
@@ -314,7 +321,7 @@ mod tests {
 
     #[test]
     fn the_server_learns_its_version_from_the_flags() {
-        let flags = flags("v1.36.3").join(" ");
+        let flags = flags(Part::Apiserver, "v1.36.3").join(" ");
         for part in [".gitVersion=v1.36.3 ", ".gitMajor=1 ", ".gitMinor=36 "] {
             assert!(flags.contains(part), "{flags}");
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -10,10 +11,11 @@ use podcert_cases::Release;
 use serde_json::json;
 
 use super::folders::{Claim, Folder, Name};
-use super::parts::{Parts, Purpose};
+use super::node::images::Ctr;
+use super::parts::{Parts, Purpose, Selection};
 use super::process::Signal;
 use super::progress::Progress;
-use super::supervisor::{self, Ready, Record, Started, State};
+use super::supervisor::{self, Ready, Record, Started, State, Wanted};
 use super::{CertificatesApi, supervisor::RunningPart};
 use crate::release::release;
 
@@ -27,8 +29,22 @@ pub(crate) enum Command {
         /// Serve what the release serves by default: on 1.37, certificates.k8s.io/v1 alone
         #[arg(long)]
         stock: bool,
+        /// A node too, on which pods run: needs root
+        #[arg(long)]
+        node: bool,
+        /// The release of the node's kubelet, if not the server's; an earlier one needs v1beta1, so not --stock
+        #[arg(long, value_name = "RELEASE", value_parser = release(), requires = "node")]
+        kubelet: Option<Release>,
         #[command(flatten)]
         output: OutputArg,
+    },
+    /// Give a cluster's node images, as `cargo xtask image` makes them
+    Load {
+        #[command(flatten)]
+        which: Which,
+        /// Tar files of OCI layouts
+        #[arg(required = true)]
+        images: Vec<PathBuf>,
     },
     /// End a cluster and remove everything of it
     Down {
@@ -89,12 +105,19 @@ pub(crate) struct SuperviseArgs {
     kubernetes: Release,
     #[arg(long)]
     stock: bool,
+    #[arg(long, value_parser = release())]
+    kubelet: Option<Release>,
 }
 
 impl SuperviseArgs {
     /// Holds the cluster until it is to end.
     pub(crate) async fn run(&self) -> Result<()> {
-        supervisor::supervise(&self.name, self.kubernetes, api(self.stock)).await
+        let wanted = Wanted {
+            release: self.kubernetes,
+            api: api(self.stock),
+            node: self.kubelet,
+        };
+        supervisor::supervise(&self.name, wanted).await
     }
 }
 
@@ -105,8 +128,19 @@ impl Command {
             Self::Up {
                 which,
                 stock,
+                node,
+                kubelet,
                 output,
-            } => up(which, api(*stock), output.output).await,
+            } => {
+                let release = which.kubernetes.unwrap_or(Release::V1_37);
+                let wanted = Wanted {
+                    release,
+                    api: api(*stock),
+                    node: node.then(|| kubelet.unwrap_or(release)),
+                };
+                up(which, wanted, output.output).await
+            }
+            Self::Load { which, images } => load(&which.one()?, images).await,
             Self::Down { which, all } => {
                 let names = if *all {
                     Name::all()?
@@ -151,15 +185,18 @@ impl Which {
     }
 }
 
-async fn up(which: &Which, api: CertificatesApi, output: Output) -> Result<()> {
+async fn up(which: &Which, wanted: Wanted, output: Output) -> Result<()> {
     let began = Instant::now();
-    let release = which.kubernetes.unwrap_or(Release::V1_37);
+    let Wanted { release, api, node } = wanted;
+    check(wanted)?;
     let name = which
         .name
         .clone()
         .unwrap_or_else(|| Name::of_release(release));
     if let Some(there) = Record::read(&Folder::of(&name)?)? {
-        let same = there.kubernetes == release.as_str() && there.certificates_api == api;
+        let same = there.kubernetes == release.as_str()
+            && there.certificates_api == api
+            && there.node.as_deref() == node.map(Release::as_str);
         match there.state() {
             State::Dead => {}
             State::Running if same => {
@@ -180,11 +217,50 @@ async fn up(which: &Which, api: CertificatesApi, output: Output) -> Result<()> {
         }
     }
     let progress = Progress::to_stderr();
-    Parts::build(release, Purpose::People, &progress).await?;
-    let record = Started::start(&name, release, api)?.kept(&progress)?;
+    let selection = Selection {
+        release,
+        purpose: Purpose::People,
+        node,
+    };
+    Parts::build(selection, &progress).await?;
+    let record = Started::start(&name, wanted)?.kept(&progress)?;
     let seconds = began.elapsed().as_secs().max(1);
     let how = format!("is up after {seconds} s");
     show_up(&record, &how, output)
+}
+
+/// What cannot work is told before anything is built.
+fn check(wanted: Wanted) -> Result<()> {
+    let Some(node) = wanted.node else {
+        return Ok(());
+    };
+    let (kubelet, server) = (node.as_str(), wanted.release.as_str());
+    if node > wanted.release {
+        bail!(
+            "a kubelet may not be newer than its API server, and {kubelet} is newer than {server}"
+        );
+    }
+    if node < wanted.release && wanted.api == CertificatesApi::Stock {
+        bail!(
+            "a kubelet of {kubelet} asks at v1beta1, which {server} does not serve with --stock: leave              that out"
+        );
+    }
+    Ok(())
+}
+
+async fn load(name: &Name, images: &[PathBuf]) -> Result<()> {
+    let folder = Folder::of(name)?;
+    let record = Record::read(&folder)?.with_context(|| format!("there is no cluster {name}"))?;
+    if record.node.is_none() || record.state() != State::Running {
+        bail!(
+            "the cluster {name} has no node that runs: `cargo xtask cluster up --node` starts one"
+        );
+    }
+    for image in images {
+        Ctr::of(&folder).import(image).await?;
+        print(&format!("{} is on the node of {name}", image.display()));
+    }
+    Ok(())
 }
 
 async fn down(name: &Name) -> Result<()> {
@@ -319,7 +395,11 @@ fn describe(record: &Record) -> String {
         (CertificatesApi::Stock, _) => "v1",
         (CertificatesApi::All, _) => "v1 and v1beta1",
     };
-    format!("Kubernetes {version}, certificates.k8s.io {served}")
+    let node = match &record.node {
+        Some(kubelet) => format!(", a node of {kubelet}"),
+        None => String::new(),
+    };
+    format!("Kubernetes {version}, certificates.k8s.io {served}{node}")
 }
 
 fn details(ready: &Ready) -> String {
@@ -357,7 +437,7 @@ fn print_json(value: &serde_json::Value) -> Result<()> {
 
 /// What `--help` ends with.
 pub(crate) const AFTER_HELP: &str = "\
-Clusters listen on 127.0.0.1 alone, and live in $PODCERT_E2E_STATE, else $XDG_STATE_HOME/podcert/e2e
+Clusters listen on 127.0.0.1 alone (with a node, where this machine and its pods reach them), and live in $PODCERT_E2E_STATE, else $XDG_STATE_HOME/podcert/e2e
 or ~/.local/state/podcert/e2e: `status` says where the logs, kubectl and the kubeconfig of each are.
 Go 1.21 or newer is needed to build them, once for each release.
 

@@ -51,6 +51,7 @@ pub(super) fn apiserver(
     folder: &Folder,
     network: Network,
     ports: &Ports,
+    node: bool,
 ) -> Vec<String> {
     let pki = |name: &str| folder.pki(name).display().to_string();
     let mut flags = vec![
@@ -80,6 +81,14 @@ pub(super) fn apiserver(
     if network.advertise.is_loopback() {
         // An endpoint may not have a loopback address, and without pods nobody looks for it.
         flags.push("--endpoint-reconciler-type=none".to_owned());
+    }
+    if node {
+        // For logs and commands in containers.
+        flags.extend([
+            format!("--kubelet-certificate-authority={}", pki("ca.crt")),
+            format!("--kubelet-client-certificate={}", pki("kubelet-client.crt")),
+            format!("--kubelet-client-key={}", pki("kubelet-client.key")),
+        ]);
     }
     flags.extend(feature_gates(release));
     if release < Release::V1_37 || api == CertificatesApi::All {
@@ -112,6 +121,19 @@ pub(super) fn controller_manager(release: Release, folder: &Folder) -> Vec<Strin
     flags
 }
 
+pub(super) fn scheduler(folder: &Folder) -> Vec<String> {
+    vec![
+        format!(
+            "--kubeconfig={}",
+            folder.pki("scheduler.kubeconfig").display()
+        ),
+        // There is only one.
+        "--leader-elect=false".to_owned(),
+        // It serves nothing that anybody here asks for.
+        "--secure-port=0".to_owned(),
+    ]
+}
+
 /// Before 1.37 pod certificates and trust bundles are beta and off.
 fn feature_gates(release: Release) -> Option<String> {
     (release < Release::V1_37)
@@ -130,7 +152,7 @@ mod tests {
     fn of(release: Release, api: CertificatesApi, network: Network) -> String {
         let folder = Folder::at("/state".into());
         let ports = Ports::fixed(1, 2, 3);
-        apiserver(release, api, &folder, network, &ports).join(" ")
+        apiserver(release, api, &folder, network, &ports, false).join(" ")
     }
 
     #[test]
@@ -175,6 +197,19 @@ mod tests {
         let wide = of(Release::V1_37, api, reachable);
         assert!(wide.contains("--bind-address=0.0.0.0 --advertise-address=10.0.99.1"));
         assert!(!wide.contains("--endpoint-reconciler-type"));
+    }
+
+    #[test]
+    fn a_kubelet_is_asked_with_a_certificate_and_must_show_one() {
+        let folder = Folder::at("/state".into());
+        let ports = Ports::fixed(1, 2, 3);
+        let with = |node| {
+            let (release, api) = (Release::V1_37, CertificatesApi::All);
+            apiserver(release, api, &folder, Network::LOCAL, &ports, node).join(" ")
+        };
+        assert!(with(true).contains("--kubelet-client-certificate=/state/pki/kubelet-client.crt"));
+        assert!(with(true).contains("--kubelet-certificate-authority=/state/pki/ca.crt"));
+        assert!(!with(false).contains("--kubelet-c"));
     }
 
     #[test]

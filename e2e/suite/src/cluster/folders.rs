@@ -7,13 +7,14 @@
 use std::env;
 use std::fmt;
 use std::fs::{self, DirBuilder};
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use podcert_cases::Release;
 
+use super::node::cgroups;
 use super::parts::Parts;
 use super::process::Lock;
 
@@ -81,6 +82,23 @@ impl Folder {
         self.0.join("pki").join(name)
     }
 
+    /// A file of the node's.
+    pub(super) fn node(&self, name: &str) -> PathBuf {
+        self.0.join("node").join(name)
+    }
+
+    /// The cluster's name.
+    pub(super) fn name(&self) -> String {
+        let name = self.0.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Makes the folders of a node.
+    pub(super) fn create_for_node(&self) -> Result<()> {
+        make(&self.node("cni"))?;
+        make(&self.logs().join("pods"))
+    }
+
     /// Makes it, empty: what an earlier cluster of the name left is removed.
     pub(super) fn create(&self) -> Result<()> {
         self.remove()?;
@@ -104,6 +122,8 @@ impl Folder {
     }
 
     pub(crate) fn remove(&self) -> Result<()> {
+        // Of a node whose supervisor was killed.
+        cgroups::remove(&self.name())?;
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", self.0.display()))
@@ -245,6 +265,20 @@ pub(super) fn supervisor_log(name: &Name) -> Result<PathBuf> {
 /// The variables that have a process elsewhere find the same folders.
 pub(super) fn as_variables() -> Result<[(&'static str, PathBuf); 2]> {
     Ok([(CACHE, cache()?), (STATE, state()?)])
+}
+
+/// Writes a file that only its owner reads, in place of one that is there.
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        fs::OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)?
+            .write_all(text.as_bytes())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Makes a folder for its owner alone, and those above it.

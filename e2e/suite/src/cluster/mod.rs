@@ -7,9 +7,8 @@
 //! logs in one place. [`supervisor`] holds a cluster for [`command`] (`cargo xtask cluster`); the
 //! e2e runs hold theirs in process.
 //!
-//! Everything binds [`Network::LOCAL`]. A node (kubelet, containerd) needs an address that pods can
-//! reach: it becomes another [`Network`], whose addresses already go into the serving certificate
-//! and the flags.
+//! Everything binds [`Network::LOCAL`], unless there is a [`node`]: then the API server listens where the
+//! node's pods reach it, which no other machine does.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -27,6 +26,7 @@ mod build;
 pub(crate) mod command;
 mod flags;
 mod folders;
+pub(crate) mod node;
 pub(crate) mod parts;
 pub(crate) mod pki;
 mod ports;
@@ -37,9 +37,10 @@ mod supervisor;
 pub(crate) use self::flags::CertificatesApi;
 pub(crate) use self::folders::Claim;
 use self::folders::Folder;
+use self::node::Node;
 pub(crate) use self::parts::Purpose;
 pub(crate) use self::parts::checkout;
-use self::parts::{Part, Parts};
+use self::parts::{Part, Parts, Selection};
 use self::ports::Ports;
 use self::process::Process;
 use self::progress::Progress;
@@ -53,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) api: CertificatesApi,
     /// Whom it is for.
     pub(crate) purpose: Purpose,
+    /// The release of a node beside the control plane, if there is to be one.
+    pub(crate) node: Option<Release>,
     /// Who is told how far it is.
     pub(crate) progress: Progress,
 }
@@ -64,7 +67,24 @@ impl Options {
             release,
             api: CertificatesApi::All,
             purpose: Purpose::Run,
+            node: None,
             progress,
+        }
+    }
+
+    /// The same with a node of this release, which is the server's or earlier.
+    #[must_use]
+    pub(crate) fn with_node(mut self, kubelet: Release) -> Self {
+        self.node = Some(kubelet);
+        self
+    }
+
+    /// What it is made of, with a control plane of that release.
+    fn selection(&self, release: Release) -> Selection {
+        Selection {
+            release,
+            purpose: self.purpose,
+            node: self.node,
         }
     }
 
@@ -92,6 +112,14 @@ impl Network {
         bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
         advertise: IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
+
+    /// All at one address of this machine, which pods reach.
+    fn at(address: Ipv4Addr) -> Self {
+        Self {
+            bind: IpAddr::V4(address),
+            advertise: IpAddr::V4(address),
+        }
+    }
 }
 
 /// A running control plane. Dropping it kills every part; so does the end of this process, however
@@ -103,6 +131,7 @@ pub(crate) struct Cluster {
     ports: Ports,
     network: Network,
     running: Mutex<Running>,
+    node: Option<Node>,
 }
 
 /// What changes while it runs.
@@ -114,6 +143,7 @@ struct Running {
     etcd: Arc<Process>,
     apiserver: Option<Arc<Process>>,
     controllers: Option<Arc<Process>>,
+    scheduler: Option<Arc<Process>>,
 }
 
 impl Cluster {
@@ -127,13 +157,25 @@ impl Cluster {
 
     /// The same, in a folder that the caller has claimed and created.
     pub(crate) async fn start_in(claim: Claim, options: &Options) -> Result<Self> {
-        let parts = Parts::build(options.release, options.purpose, &options.progress).await?;
         let progress = &options.progress;
+        let parts = Parts::build(options.selection(options.release), progress).await?;
         let folder = claim.folder();
         folder.link(&parts)?;
-        let network = Network::LOCAL;
+        let node = match options.node {
+            None => None,
+            Some(kubelet) => {
+                Some(Node::open(folder, claim.locks(), kubelet, &parts, progress).await?)
+            }
+        };
+        let network = node
+            .as_ref()
+            .map_or(Network::LOCAL, |node| Network::at(node.gateway()));
         let ports = Ports::reserve(claim.locks())?;
-        pki::write(folder, network, &ports)?;
+        let authority = pki::write(folder, network, &ports)?;
+        if let Some(node) = &node {
+            let server = ports.apiserver_url(network);
+            pki::write_node(folder, &authority, node.address(), &server)?;
+        }
 
         progress.begin(format!("starting etcd {}", parts.etcd().version));
         let etcd = Process::spawn(
@@ -154,11 +196,14 @@ impl Cluster {
                 etcd: Arc::new(etcd),
                 apiserver: None,
                 controllers: None,
+                scheduler: None,
             }),
+            node,
         };
         cluster.etcd_ready().await?;
         cluster.start_apiserver().await?;
         cluster.start_controllers().await?;
+        cluster.start_node().await?;
         progress.end();
         Ok(cluster)
     }
@@ -204,6 +249,8 @@ impl Cluster {
         let mut processes = vec![Arc::clone(&running.etcd)];
         processes.extend(running.apiserver.clone());
         processes.extend(running.controllers.clone());
+        processes.extend(running.scheduler.clone());
+        processes.extend(self.node.iter().flat_map(Node::processes));
         processes
     }
 
@@ -215,6 +262,7 @@ impl Cluster {
                 && running.controllers.is_some()
                 && running.release == self.options.release
                 && running.api == self.options.api
+                && self.node.as_ref().is_none_or(Node::is_whole)
         };
         all && self.processes().iter().all(|part| part.is_running())
     }
@@ -265,7 +313,7 @@ impl Cluster {
     /// place of those that run. Builds them first where needed, so that the API server is away for
     /// seconds.
     pub(crate) async fn upgrade(&self, release: Release) -> Result<()> {
-        let parts = Parts::build(release, self.options.purpose, &self.options.progress).await?;
+        let parts = Parts::build(self.options.selection(release), &self.options.progress).await?;
         self.folder().link(&parts)?;
         let controllers = {
             let mut running = self.running();
@@ -285,21 +333,26 @@ impl Cluster {
 
     /// Ends every part and removes its data; the logs stay until the folder is used again.
     pub(crate) async fn shutdown(self) -> Result<()> {
-        self.end().await;
+        self.end().await?;
         self.folder().remove_all_but_logs()
     }
 
     /// Ends every part and removes everything.
     pub(crate) async fn remove(self) -> Result<()> {
-        self.end().await;
+        self.end().await?;
         self.folder().remove()
     }
 
     /// Nothing of it is worth a graceful end.
-    async fn end(&self) {
+    async fn end(&self) -> Result<()> {
+        // First the node: its pods' volumes are unmounted by its end.
+        if let Some(node) = &self.node {
+            node.end().await?;
+        }
         for process in self.processes().into_iter().rev() {
             process.kill().await;
         }
+        Ok(())
     }
 
     fn folder(&self) -> &Folder {
@@ -340,6 +393,7 @@ impl Cluster {
                     self.folder(),
                     self.network,
                     &self.ports,
+                    self.node.is_some(),
                 ),
                 &self.folder().log(Part::Apiserver.name()),
             )?);
@@ -385,6 +439,41 @@ impl Cluster {
         .await
     }
 
+    /// Starts the scheduler and everything on the node, if there is to be one.
+    async fn start_node(&self) -> Result<()> {
+        let Some(node) = &self.node else {
+            return Ok(());
+        };
+        let (parts, progress) = (self.running().parts.clone(), &self.options.progress);
+        let built = parts.other(Part::Scheduler)?;
+        progress.begin(format!("starting kube-scheduler {}", built.version));
+        let scheduler = Process::spawn(
+            Part::Scheduler.name(),
+            &built.program,
+            &flags::scheduler(self.folder()),
+            &self.folder().log(Part::Scheduler.name()),
+        )?;
+        self.running().scheduler = Some(Arc::new(scheduler));
+        node.start(self.folder(), &parts, &self.client()?, progress)
+            .await
+    }
+
+    /// Ends the kubelet and starts it again; pods go on meanwhile. Returns when its node is ready.
+    pub(crate) async fn restart_kubelet(&self) -> Result<()> {
+        let node = self.node.as_ref().context("the cluster has no node")?;
+        let (parts, progress) = (self.running().parts.clone(), &self.options.progress);
+        node.stop_kubelet().await;
+        node.start_kubelet(self.folder(), &parts, &self.client()?, progress)
+            .await?;
+        progress.end();
+        Ok(())
+    }
+
+    /// Gives the node an image.
+    pub(crate) async fn import(&self, image: &Path) -> Result<()> {
+        node::images::Ctr::of(self.folder()).import(image).await
+    }
+
     /// An administrator's client, made inside the runtime that will use it.
     pub(crate) fn client(&self) -> Result<Client> {
         client(&self.kubeconfig())
@@ -402,9 +491,15 @@ fn client(kubeconfig: &Path) -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
+/// The real time: what runs here runs on real servers.
+fn now() -> jiff::Timestamp {
+    #[allow(clippy::disallowed_methods, reason = "a real server has the real time")]
+    jiff::Timestamp::now()
+}
+
 /// Waits until `ready` says so. The end of the process is an error with the end of its log, and so
 /// is patience that runs out.
-async fn until_ready<F, R>(process: &Process, ready: F) -> Result<()>
+pub(crate) async fn until_ready<F, R>(process: &Process, ready: F) -> Result<()>
 where
     F: Fn() -> R,
     R: Future<Output = bool>,

@@ -1,4 +1,4 @@
-//! What a control plane is made of, and which release of each part.
+//! What a cluster is made of, and which release of each part.
 //!
 //! Each release is a Go module of its own under `e2e/kubernetes/` (their dependencies clash), whose
 //! `go.mod` is the one place that names the full version.
@@ -11,7 +11,7 @@ use podcert_cases::Release;
 use super::build;
 use super::progress::Progress;
 
-/// A program of a control plane.
+/// A program of a cluster.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Part {
     /// etcd
@@ -22,22 +22,71 @@ pub(crate) enum Part {
     ControllerManager,
     /// kubectl, which people run, and the step `kubectl`.
     Kubectl,
+    /// kube-scheduler, where there is a node.
+    Scheduler,
+    /// kubelet, of the release that the node is of.
+    Kubelet,
+    /// kube-proxy, of the kubelet's release.
+    KubeProxy,
+    /// containerd
+    Containerd,
+    /// What containerd starts for each pod.
+    ContainerdShim,
+    /// containerd's command line, which puts images into it.
+    Ctr,
+    /// The CNI plugin that connects a pod.
+    Ptp,
+    /// The CNI plugin that finds it an address.
+    HostLocal,
+    /// The CNI plugin that lets it talk to itself.
+    Loopback,
+    /// CoreDNS, in a container.
+    CoreDns,
+    /// What holds a pod's namespaces, in a container.
+    Pause,
+}
+
+/// What a cluster is made of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Selection {
+    /// The release of the control plane.
+    pub(crate) release: Release,
+    /// Whom it is for.
+    pub(crate) purpose: Purpose,
+    /// The release of the node, if there is to be one.
+    pub(crate) node: Option<Release>,
+}
+
+impl Selection {
+    /// Its parts with their releases, in the order in which they are built.
+    pub(super) fn parts(self) -> Vec<(Part, Release)> {
+        let of_all = [Part::Etcd, Part::Apiserver, Part::ControllerManager];
+        let mut parts: Vec<_> = of_all.map(|part| (part, self.release)).into();
+        if self.purpose == Purpose::People {
+            parts.push((Part::Kubectl, self.release));
+        }
+        if let Some(node) = self.node {
+            parts.push((Part::Scheduler, self.release));
+            parts.extend(Part::OF_A_NODE.map(|part| (part, node)));
+        }
+        parts
+    }
 }
 
 impl Part {
-    /// In the order in which they are built.
-    const ALL: [Self; 4] = [
-        Self::Etcd,
-        Self::Apiserver,
-        Self::ControllerManager,
-        Self::Kubectl,
+    /// What runs on a node and in it.
+    const OF_A_NODE: [Self; 10] = [
+        Self::Kubelet,
+        Self::KubeProxy,
+        Self::Containerd,
+        Self::ContainerdShim,
+        Self::Ctr,
+        Self::Ptp,
+        Self::HostLocal,
+        Self::Loopback,
+        Self::CoreDns,
+        Self::Pause,
     ];
-
-    /// What is built for a purpose.
-    pub(super) fn of(purpose: Purpose) -> impl Iterator<Item = Self> {
-        let wanted = move |part: &Self| *part != Self::Kubectl || purpose == Purpose::People;
-        Self::ALL.into_iter().filter(wanted)
-    }
 
     /// The program's name.
     pub(crate) fn name(self) -> &'static str {
@@ -46,6 +95,17 @@ impl Part {
             Self::Apiserver => "kube-apiserver",
             Self::ControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::Scheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
+            Self::KubeProxy => "kube-proxy",
+            Self::Containerd => "containerd",
+            Self::ContainerdShim => "containerd-shim-runc-v2",
+            Self::Ctr => "ctr",
+            Self::Ptp => "ptp",
+            Self::HostLocal => "host-local",
+            Self::Loopback => "loopback",
+            Self::CoreDns => "coredns",
+            Self::Pause => "pause",
         }
     }
 
@@ -53,6 +113,13 @@ impl Part {
     pub(super) fn package(self) -> String {
         match self {
             Self::Etcd => ETCD.to_owned(),
+            Self::Containerd | Self::ContainerdShim | Self::Ctr => {
+                format!("{CONTAINERD}/cmd/{}", self.name())
+            }
+            Self::Ptp | Self::Loopback => format!("{CNI}/plugins/main/{}", self.name()),
+            Self::HostLocal => format!("{CNI}/plugins/ipam/host-local"),
+            Self::CoreDns => COREDNS.to_owned(),
+            Self::Pause => PAUSE.to_owned(),
             kubernetes => format!("{KUBERNETES}/cmd/{}", kubernetes.name()),
         }
     }
@@ -61,27 +128,44 @@ impl Part {
     pub(super) fn module(self) -> &'static str {
         match self {
             Self::Etcd => ETCD,
+            Self::Containerd | Self::ContainerdShim | Self::Ctr => CONTAINERD,
+            Self::Ptp | Self::HostLocal | Self::Loopback => CNI,
+            Self::CoreDns => COREDNS,
+            Self::Pause => PAUSE,
             _ => KUBERNETES,
         }
     }
 
     /// The folder of our module that requires it.
     pub(super) fn folder(self, release: Release) -> PathBuf {
-        let folder = match self {
-            Self::Etcd => "etcd",
+        let folder = match self.module() {
+            ETCD => "etcd",
+            CONTAINERD => "containerd",
+            CNI => "cni",
+            COREDNS => "coredns",
+            PAUSE => "pause",
             _ => release.as_str(),
         };
         checkout().join("e2e/kubernetes").join(folder)
     }
+
+    /// The version that its module's `go.mod` names.
+    pub(super) fn version(self, go_mod: &str) -> Result<String> {
+        match self {
+            // Its source is in that module.
+            Self::Pause => Ok("v1".to_owned()),
+            part => required(go_mod, part.module()),
+        }
+    }
 }
 
-/// The programs of one release, built.
+/// The programs of one cluster, built.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
     etcd: Built,
     apiserver: Built,
     controller_manager: Built,
-    kubectl: Option<Built>,
+    others: Vec<Built>,
 }
 
 /// What a cluster is for.
@@ -105,27 +189,34 @@ pub(crate) struct Built {
 
 impl Parts {
     /// Builds those that the cache does not have.
-    pub(crate) async fn build(
-        release: Release,
-        purpose: Purpose,
-        progress: &Progress,
-    ) -> Result<Self> {
-        let plan = build::Plan::new(release, purpose)?;
+    pub(crate) async fn build(selection: Selection, progress: &Progress) -> Result<Self> {
+        let plan = build::Plan::new(selection)?;
+        let mut built = Vec::new();
+        for (part, release) in selection.parts() {
+            built.push(plan.build(part, release, progress).await?);
+        }
+        let mut take = |part: Part| {
+            let at = built.iter().position(|built| built.part == part);
+            at.map(|at| built.remove(at))
+                .with_context(|| format!("invariant: every cluster has {}", part.name()))
+        };
         Ok(Self {
-            etcd: plan.build(Part::Etcd, progress).await?,
-            apiserver: plan.build(Part::Apiserver, progress).await?,
-            controller_manager: plan.build(Part::ControllerManager, progress).await?,
-            kubectl: match purpose {
-                Purpose::Run => None,
-                Purpose::People => Some(plan.build(Part::Kubectl, progress).await?),
-            },
+            etcd: take(Part::Etcd)?,
+            apiserver: take(Part::Apiserver)?,
+            controller_manager: take(Part::ControllerManager)?,
+            others: built,
         })
     }
 
     /// kubectl alone, built if the cache does not have it.
     pub(crate) async fn kubectl(release: Release, progress: &Progress) -> Result<Built> {
-        let plan = build::Plan::new(release, Purpose::People)?;
-        plan.build(Part::Kubectl, progress).await
+        let selection = Selection {
+            release,
+            purpose: Purpose::People,
+            node: None,
+        };
+        let plan = build::Plan::new(selection)?;
+        plan.build(Part::Kubectl, release, progress).await
     }
 
     pub(crate) fn etcd(&self) -> &Built {
@@ -140,11 +231,17 @@ impl Parts {
         &self.controller_manager
     }
 
+    /// One that not every cluster has.
+    pub(crate) fn other(&self, part: Part) -> Result<&Built> {
+        let found = self.others.iter().find(|built| built.part == part);
+        found.with_context(|| format!("invariant: this cluster has {}", part.name()))
+    }
+
     /// All there are.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Built> {
         [&self.etcd, &self.apiserver, &self.controller_manager]
             .into_iter()
-            .chain(&self.kubectl)
+            .chain(&self.others)
     }
 }
 
@@ -170,6 +267,10 @@ pub(super) fn required(go_mod: &str, module: &str) -> Result<String> {
 
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 const KUBERNETES: &str = "k8s.io/kubernetes";
+const CONTAINERD: &str = "github.com/containerd/containerd/v2";
+const CNI: &str = "github.com/containernetworking/plugins";
+const COREDNS: &str = "github.com/coredns/coredns";
+const PAUSE: &str = "podcert.dev/e2e/pause";
 
 #[cfg(test)]
 mod tests {
@@ -186,6 +287,44 @@ mod tests {
         }
     }
 
+    fn everything() -> Vec<(Part, Release)> {
+        let selection = Selection {
+            release: Release::V1_37,
+            purpose: Purpose::People,
+            node: Some(Release::V1_35),
+        };
+        selection.parts()
+    }
+
+    #[test]
+    fn every_part_has_a_module_that_names_its_version_and_the_node_has_its_own_release() {
+        for (part, release) in everything() {
+            let go_mod = part.folder(release).join("go.mod");
+            let go_mod = std::fs::read_to_string(&go_mod).unwrap();
+            let version = part.version(&go_mod).unwrap();
+            let older = [Part::Kubelet, Part::KubeProxy].contains(&part);
+            if part.module() == KUBERNETES {
+                let wanted = if older { "v1.35." } else { "v1.37." };
+                assert!(version.starts_with(wanted), "{part:?} {version}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cluster_without_a_node_has_nothing_of_one() {
+        let selection = Selection {
+            release: Release::V1_36,
+            purpose: Purpose::Run,
+            node: None,
+        };
+        let names: Vec<_> = selection
+            .parts()
+            .iter()
+            .map(|(part, _)| part.name())
+            .collect();
+        assert_eq!(names, ["etcd", "kube-apiserver", "kube-controller-manager"]);
+    }
+
     #[test]
     fn only_a_require_line_of_its_own_counts() {
         let go_mod = "module m\nrequire (\n\ta v1 // indirect\n)\nrequire b v2\n";
@@ -195,7 +334,7 @@ mod tests {
 
     #[test]
     fn packages_are_inside_their_modules() {
-        for part in Part::ALL {
+        for (part, _) in everything() {
             assert!(part.package().starts_with(part.module()));
         }
     }

@@ -20,7 +20,7 @@ use super::folders::Folder;
 use super::ports::Ports;
 
 /// Writes everything that the parts and people need into the cluster's folder.
-pub(super) fn write(folder: &Folder, network: Network, ports: &Ports) -> Result<()> {
+pub(super) fn write(folder: &Folder, network: Network, ports: &Ports) -> Result<ClusterAuthority> {
     let authority = authority("podcert e2e cluster")?;
     file(&folder.pki("ca.crt"), &authority.pem())?;
 
@@ -53,7 +53,47 @@ pub(super) fn write(folder: &Folder, network: Network, ports: &Ports) -> Result<
         let text = kubeconfig(&server, &authority.pem(), name, &certificate, &key);
         file(&path, &text)?;
     }
-    etcd(folder, &ports.etcd_url())
+    etcd(folder, &ports.etcd_url())?;
+    Ok(ClusterAuthority(authority))
+}
+
+/// What a node and the parts that serve it need, from the authority that [`write`] wrote.
+pub(super) fn write_node(
+    folder: &Folder,
+    cluster: &ClusterAuthority,
+    address: Ipv4Addr,
+    server: &str,
+) -> Result<()> {
+    let authority = &cluster.0;
+    let name = super::node::NAME;
+    let mut params = CertificateParams::new([name.to_owned()])?;
+    let address = SanType::IpAddress(IpAddr::V4(address));
+    params.subject_alt_names.push(address);
+    let usages = [ExtendedKeyUsagePurpose::ServerAuth];
+    let (certificate, key) = leaf(authority, params, name, None, &usages)?;
+    file(&folder.pki("kubelet.crt"), &certificate)?;
+    file(&folder.pki("kubelet.key"), &key)?;
+
+    let group = Some("system:masters");
+    let (certificate, key) = client(authority, "kube-apiserver-kubelet-client", group)?;
+    file(&folder.pki("kubelet-client.crt"), &certificate)?;
+    file(&folder.pki("kubelet-client.key"), &key)?;
+
+    let users = [
+        (
+            "kubelet",
+            format!("system:node:{name}"),
+            Some("system:nodes"),
+        ),
+        ("kube-proxy", "system:kube-proxy".to_owned(), None),
+        ("scheduler", "system:kube-scheduler".to_owned(), None),
+    ];
+    for (part, user, group) in users {
+        let (certificate, key) = client(authority, &user, group)?;
+        let text = kubeconfig(server, &authority.pem(), &user, &certificate, &key);
+        file(&folder.pki(&format!("{part}.kubeconfig")), &text)?;
+    }
+    Ok(())
 }
 
 /// What etcd and its two clients need: the API server, and the cases about forgotten history.
@@ -104,6 +144,9 @@ impl Material {
         })
     }
 }
+
+/// Who certifies the parts of one cluster; its key is in no file.
+pub(super) struct ClusterAuthority(Authority);
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 

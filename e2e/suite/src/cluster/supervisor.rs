@@ -24,6 +24,17 @@ use super::process::Identity;
 use super::progress::{News, Progress};
 use super::{CertificatesApi, Cluster, Options, Purpose};
 
+/// What somebody wants of a cluster.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// The release of its control plane.
+    pub(crate) release: Release,
+    /// Which versions of `certificates.k8s.io` it is to serve.
+    pub(crate) api: CertificatesApi,
+    /// The release of its node, if it is to have one.
+    pub(crate) node: Option<Release>,
+}
+
 /// A cluster as `state.json` in its folder tells of it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,6 +45,9 @@ pub(crate) struct Record {
     pub(crate) kubernetes: String,
     /// Which versions of `certificates.k8s.io` it serves.
     pub(crate) certificates_api: CertificatesApi,
+    /// The release of its node, if it has one.
+    #[serde(default)]
+    pub(crate) node: Option<String>,
     /// The process that holds it.
     pub(crate) supervisor: Identity,
     /// The rest, once it is ready.
@@ -156,6 +170,7 @@ impl Record {
             name: name.to_string(),
             kubernetes: options.release.as_str().to_owned(),
             certificates_api: options.api,
+            node: options.node.map(|node| node.as_str().to_owned()),
             supervisor: Identity::own()?,
             ready: None,
         })
@@ -182,12 +197,12 @@ impl Ready {
 }
 
 /// What the hidden command `supervise` does, with `up` at the other end of its input and output.
-pub(crate) async fn supervise(name: &Name, release: Release, api: CertificatesApi) -> Result<()> {
+pub(crate) async fn supervise(name: &Name, wanted: Wanted) -> Result<()> {
     // It fails only where there is a session of our own already.
     let _ = rustix::process::setsid();
     let mut requests = Requests::listen()?;
     let outcome = tokio::select! {
-        outcome = start(name, release, api) => outcome,
+        outcome = start(name, wanted) => outcome,
         () = requests.end() => {
             // Everything that was started was killed as the start was dropped, and its claim with it.
             if let Some(claim) = Claim::take(name)? {
@@ -211,15 +226,16 @@ pub(crate) async fn supervise(name: &Name, release: Release, api: CertificatesAp
     cluster.remove().await
 }
 
-async fn start(name: &Name, release: Release, api: CertificatesApi) -> Result<(Cluster, Record)> {
+async fn start(name: &Name, wanted: Wanted) -> Result<(Cluster, Record)> {
     let Some(claim) = Claim::take(name)? else {
         bail!("the cluster {name} is up already, or being started");
     };
     let progress = Progress::forward(|news| print(&news.to_line()));
     let options = Options {
-        release,
-        api,
+        release: wanted.release,
+        api: wanted.api,
         purpose: Purpose::People,
+        node: wanted.node,
         progress,
     };
     claim.folder().create()?;
@@ -317,7 +333,7 @@ pub(crate) struct Started {
 
 impl Started {
     /// Starts a supervisor for a cluster of that name.
-    pub(crate) fn start(name: &Name, release: Release, api: CertificatesApi) -> Result<Self> {
+    pub(crate) fn start(name: &Name, wanted: Wanted) -> Result<Self> {
         let log = super::folders::supervisor_log(name)?;
         let errors = fs::OpenOptions::new()
             .create(true)
@@ -330,8 +346,13 @@ impl Started {
         std::os::unix::process::CommandExt::arg0(&mut command, "podcert-e2e");
         command
             .args(["supervise", "--name", &name.to_string()])
-            .args(["--kubernetes", release.as_str()])
-            .args((api == CertificatesApi::Stock).then_some("--stock"))
+            .args(["--kubernetes", wanted.release.as_str()])
+            .args((wanted.api == CertificatesApi::Stock).then_some("--stock"))
+            .args(
+                wanted
+                    .node
+                    .map(|node| format!("--kubelet={}", node.as_str())),
+            )
             .envs(super::folders::as_variables()?)
             // It stays when the folder that `up` was called in goes.
             .current_dir("/")
@@ -404,6 +425,7 @@ mod tests {
             name: "1.37".into(),
             kubernetes: "1.37".into(),
             certificates_api: CertificatesApi::Stock,
+            node: None,
             supervisor,
             ready: Some(Ready {
                 version: "v1.37.0".into(),

@@ -1,0 +1,487 @@
+//! Container images of static programs, made without a container engine.
+//!
+//! An image here is one program under one or more names, and nothing else: no shell, no libraries, no
+//! users' file. It is written as an OCI image layout in a tar file, which `ctr images import`, `skopeo`,
+//! `podman load` and registries' tools take. The same program makes the same bytes, whenever and
+//! wherever: times are zero, owners are root, and nothing of the machine is in it.
+//!
+//! ```text
+//! Image ─▶ layer (tar, gzip) ─▶ configuration ─▶ manifest ─▶ index ─▶ layout in a tar file
+//! ```
+
+mod elf;
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+pub use crate::elf::{Architecture, ElfError};
+
+/// What goes into an image.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its name with its tag: `ghcr.io/podcert/podcert:0.1.0`.
+    pub name: String,
+    /// Absolute paths of the program in the image. The first is its entry point, the others are hard links.
+    pub paths: Vec<String>,
+    /// What it runs as, where a pod does not say.
+    pub user: User,
+    /// Labels of the image, `org.opencontainers.image.*` among them.
+    pub labels: Vec<(String, String)>,
+}
+
+/// A numeric user, and the group of the same number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct User(u32);
+
+/// An image that is ready to be written.
+#[derive(Clone, Debug)]
+pub struct Built {
+    name: String,
+    architecture: Architecture,
+    index: Vec<u8>,
+    manifest: Blob,
+    config: Blob,
+    layer: Blob,
+    program: u64,
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The program would not run alone.
+    #[error("the program cannot be in an image by itself")]
+    Program(#[from] ElfError),
+    /// The name is none that a container engine takes.
+    #[error("`{0}` is no image name with a tag, such as ghcr.io/podcert/podcert:0.1.0")]
+    Name(String),
+    /// A path in the image is none.
+    #[error("`{0}` is no absolute path of plain names, such as /podcert")]
+    Path(String),
+    /// An image has a program.
+    #[error("an image needs a path for its program")]
+    NoPath,
+    /// It cannot be written.
+    #[error("the image cannot be written")]
+    Io(#[from] io::Error),
+}
+
+#[derive(Clone, Debug)]
+struct Blob {
+    digest: String,
+    bytes: Vec<u8>,
+}
+
+impl User {
+    /// The usual user of images whose program needs no rights.
+    pub const NON_ROOT: Self = Self(65532);
+    /// For what a node itself needs.
+    pub const ROOT: Self = Self(0);
+}
+
+impl Image {
+    /// Puts `program` into it.
+    ///
+    /// # Errors
+    /// When the program is not a static Linux program, or a name cannot be what it is to be.
+    pub fn build(&self, program: &[u8]) -> Result<Built, Error> {
+        check_name(&self.name)?;
+        let architecture = elf::static_program(program)?;
+        let tar = self.layer(program)?;
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(&tar)?;
+        let layer = Blob::new(gzip.finish()?);
+
+        let entry = self.paths.first().ok_or(Error::NoPath)?;
+        let labels: serde_json::Map<String, Value> = self
+            .labels
+            .iter()
+            .map(|(key, value)| (key.clone(), json!(value)))
+            .collect();
+        let config = Blob::json(&json!({
+            "created": EPOCH,
+            "architecture": architecture.oci(),
+            "os": "linux",
+            "config": {
+                "User": format!("{0}:{0}", self.user.0),
+                "Entrypoint": [entry],
+                "WorkingDir": "/",
+                "Labels": labels,
+            },
+            "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
+            "history": [{"created": EPOCH, "created_by": format!("COPY {entry}")}],
+        }));
+        let manifest = Blob::json(&json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": config.descriptor(CONFIG),
+            "layers": [layer.descriptor(LAYER)],
+            "annotations": labels,
+        }));
+        let mut of_manifest = manifest.descriptor(MANIFEST);
+        if let Some(fields) = of_manifest.as_object_mut() {
+            let platform = json!({"architecture": architecture.oci(), "os": "linux"});
+            fields.insert("platform".to_owned(), platform);
+            // The second is the specification's, the first is what containerd names an image by.
+            let named = json!({
+                "io.containerd.image.name": self.name,
+                "org.opencontainers.image.ref.name": self.tag(),
+            });
+            fields.insert("annotations".to_owned(), named);
+        }
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [of_manifest]});
+        Ok(Built {
+            name: self.name.clone(),
+            architecture,
+            index: index.to_string().into_bytes(),
+            manifest,
+            config,
+            layer,
+            program: program.len() as u64,
+        })
+    }
+
+    fn tag(&self) -> &str {
+        self.name.rsplit_once(':').map_or("", |(_, tag)| tag)
+    }
+
+    /// The one layer: the folders above the program, the program, its other names.
+    fn layer(&self, program: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut folders = std::collections::BTreeSet::new();
+        let mut first = None;
+        for path in &self.paths {
+            let inside = inside(path)?;
+            let mut end = 0;
+            while let Some(slash) = inside.get(end..).and_then(|rest| rest.find('/')) {
+                end += slash + 1;
+                if let Some(folder) = inside.get(..end)
+                    && folders.insert(folder.to_owned())
+                {
+                    tar.append_data(
+                        &mut header(tar::EntryType::Directory, 0),
+                        folder,
+                        io::empty(),
+                    )?;
+                }
+            }
+            match first {
+                None => {
+                    let size = program.len() as u64;
+                    tar.append_data(&mut header(tar::EntryType::Regular, size), inside, program)?;
+                    first = Some(inside);
+                }
+                Some(first) => {
+                    tar.append_link(&mut header(tar::EntryType::Link, 0), inside, first)?;
+                }
+            }
+        }
+        Ok(tar.into_inner()?)
+    }
+}
+
+impl Built {
+    /// Its name with its tag.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it runs on.
+    #[must_use]
+    pub fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    /// The digest by which registries know it: `sha256:...`.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.manifest.digest
+    }
+
+    /// The bytes that a node downloads.
+    #[must_use]
+    pub fn compressed(&self) -> u64 {
+        self.layer.bytes.len() as u64
+    }
+
+    /// The bytes of the program, which is all that is in it.
+    #[must_use]
+    pub fn uncompressed(&self) -> u64 {
+        self.program
+    }
+
+    /// Writes the layout as a tar file, in place of one that is there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, file: &Path) -> Result<(), Error> {
+        let unfinished = file.with_extension("unfinished");
+        let mut tar = tar::Builder::new(io::BufWriter::new(std::fs::File::create(&unfinished)?));
+        for folder in ["blobs/", "blobs/sha256/"] {
+            tar.append_data(
+                &mut header(tar::EntryType::Directory, 0),
+                folder,
+                io::empty(),
+            )?;
+        }
+        let mut blobs = [&self.manifest, &self.config, &self.layer];
+        blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
+        let mut entries: Vec<(String, &[u8])> = blobs
+            .iter()
+            .map(|blob| {
+                (
+                    format!("blobs/{}", blob.digest.replace(':', "/")),
+                    &*blob.bytes,
+                )
+            })
+            .collect();
+        entries.push(("index.json".to_owned(), &self.index));
+        entries.push(("oci-layout".to_owned(), LAYOUT));
+        for (name, bytes) in entries {
+            let mut header = header(tar::EntryType::Regular, bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, name, bytes)?;
+        }
+        tar.into_inner()?
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        Ok(std::fs::rename(unfinished, file)?)
+    }
+}
+
+impl Blob {
+    fn new(bytes: Vec<u8>) -> Self {
+        let digest = digest(&bytes);
+        Self { digest, bytes }
+    }
+
+    fn json(value: &Value) -> Self {
+        Self::new(value.to_string().into_bytes())
+    }
+
+    fn descriptor(&self, media_type: &str) -> Value {
+        json!({"mediaType": media_type, "digest": self.digest, "size": self.bytes.len()})
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let mut text = "sha256:".to_owned();
+    for byte in Sha256::digest(bytes) {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// Everybody may run it, root owns it, and it is as old as time.
+fn header(kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o755);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
+}
+
+/// The path as a layer has it, without the slash in front.
+fn inside(path: &str) -> Result<&str, Error> {
+    let plain = |name: &str| {
+        !name.is_empty()
+            && name != "."
+            && name != ".."
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    path.strip_prefix('/')
+        .filter(|inside| inside.len() < 100 && inside.split('/').all(plain))
+        .ok_or_else(|| Error::Path(path.to_owned()))
+}
+
+/// As strict as the grammar of references where it matters: something before the tag, and a tag.
+fn check_name(name: &str) -> Result<(), Error> {
+    let valid = name.rsplit_once(':').is_some_and(|(repository, tag)| {
+        let of_repository = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._/:".contains(&byte)
+        };
+        let of_tag = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        !repository.is_empty()
+            && repository.split('/').all(|part| {
+                part.bytes()
+                    .next()
+                    .is_some_and(|byte| byte.is_ascii_alphanumeric())
+            })
+            && repository.bytes().all(of_repository)
+            && (1..=128).contains(&tag.len())
+            && tag.bytes().all(of_tag)
+            && !tag.starts_with(['-', '.'])
+    });
+    if valid {
+        Ok(())
+    } else {
+        Err(Error::Name(name.to_owned()))
+    }
+}
+
+const EPOCH: &str = "1970-01-01T00:00:00Z";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a test is its report"
+)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    fn image() -> Image {
+        Image {
+            name: "example.com/a/b:1".into(),
+            paths: vec!["/bin/podcert".into(), "/meshtool".into()],
+            user: User::NON_ROOT,
+            labels: vec![("org.opencontainers.image.version".into(), "1".into())],
+        }
+    }
+
+    fn entries(tar: &[u8]) -> Vec<(String, tar::Header, Vec<u8>)> {
+        let mut archive = tar::Archive::new(tar);
+        archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let mut entry = entry.unwrap();
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).unwrap();
+                let name = entry.path().unwrap().display().to_string();
+                (name, entry.header().clone(), bytes)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_layout_leads_from_its_index_to_the_program() {
+        let program = elf::tests::program(|_| {});
+        let there = tempfile::tempdir().unwrap();
+        let file = there.path().join("image.tar");
+        image().build(&program).unwrap().write(&file).unwrap();
+        let layout = entries(&std::fs::read(&file).unwrap());
+        let file = |name: &str| {
+            layout
+                .iter()
+                .find(|(found, ..)| found == name)
+                .unwrap()
+                .2
+                .clone()
+        };
+        let blob = |descriptor: &Value| {
+            let named = descriptor["digest"].as_str().unwrap();
+            let bytes = file(&format!("blobs/{}", named.replace(':', "/")));
+            assert_eq!(digest(&bytes), named);
+            assert_eq!(descriptor["size"], bytes.len());
+            bytes
+        };
+        let read = |bytes: Vec<u8>| serde_json::from_slice::<Value>(&bytes).unwrap();
+
+        assert_eq!(read(file("oci-layout"))["imageLayoutVersion"], "1.0.0");
+        let index = read(file("index.json"));
+        let named = &index["manifests"][0]["annotations"];
+        assert_eq!(named["io.containerd.image.name"], "example.com/a/b:1");
+        let manifest = read(blob(&index["manifests"][0]));
+        let config = read(blob(&manifest["config"]));
+        assert_eq!(config["architecture"], "amd64");
+        assert_eq!(config["config"]["User"], "65532:65532");
+        assert_eq!(config["config"]["Entrypoint"], json!(["/bin/podcert"]));
+        let mut layer = Vec::new();
+        flate2::read::GzDecoder::new(&*blob(&manifest["layers"][0]))
+            .read_to_end(&mut layer)
+            .unwrap();
+        assert_eq!(config["rootfs"]["diff_ids"][0], digest(&layer));
+
+        let files = entries(&layer);
+        let names: Vec<&str> = files.iter().map(|(name, ..)| name.as_str()).collect();
+        assert_eq!(names, ["bin/", "bin/podcert", "meshtool"]);
+        assert_eq!(files[1].2, program);
+        assert_eq!(
+            files[2].1.link_name().unwrap().unwrap(),
+            Path::new("bin/podcert")
+        );
+        for (_, header, _) in files {
+            assert_eq!((header.mtime().unwrap(), header.uid().unwrap()), (0, 0));
+            assert_eq!(header.mode().unwrap(), 0o755);
+        }
+    }
+
+    #[test]
+    fn the_same_program_makes_the_same_bytes_and_another_does_not() {
+        let there = tempfile::tempdir().unwrap();
+        let write = |name: &str, program: &[u8]| {
+            let file = there.path().join(name);
+            image().build(program).unwrap().write(&file).unwrap();
+            std::fs::read(file).unwrap()
+        };
+        let program = elf::tests::program(|_| {});
+        let mut other = program.clone();
+        other.push(1);
+        assert_eq!(write("one", &program), write("two", &program));
+        assert_ne!(write("one", &program), write("three", &other));
+    }
+
+    #[test]
+    fn what_is_no_name_or_path_is_refused_with_it() {
+        let program = elf::tests::program(|_| {});
+        for bad in [
+            "podcert",
+            "podcert:",
+            ":1",
+            "Podcert:1",
+            "a//b:1",
+            "a:b c",
+            "a:.b",
+        ] {
+            let image = Image {
+                name: bad.into(),
+                ..image()
+            };
+            let error = image.build(&program).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{bad}`")), "{error}");
+        }
+        for good in [
+            "podcert:1",
+            "localhost:5000/a:1",
+            "ghcr.io/podcert/podcert:0.1.0-rc.1",
+        ] {
+            let image = Image {
+                name: good.into(),
+                ..image()
+            };
+            assert!(image.build(&program).is_ok(), "{good}");
+        }
+        for bad in ["podcert", "/", "/a/../b", "/a//b", "/a b"] {
+            let image = Image {
+                paths: vec![bad.into()],
+                ..image()
+            };
+            let error = image.build(&program).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{bad}`")), "{error}");
+        }
+        let none = Image {
+            paths: Vec::new(),
+            ..image()
+        };
+        assert!(matches!(none.build(&program), Err(Error::NoPath)));
+    }
+}
