@@ -4,13 +4,13 @@
 //! either is its help.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 
-use crate::run::{cargo, root};
+use crate::image::{Arch, static_program};
+use crate::run::{cargo, target};
 
 /// Words for podcert-e2e.
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,11 @@ struct Words {
     #[arg(long, value_name = "RELEASE", value_parser = ["1.37", "1.36", "1.35"])]
     kubernetes: Vec<String>,
     filter: Option<String>,
+    #[arg(long, conflicts_with = "write_docs")]
+    node: bool,
+    /// The profile of the podcert that goes into the node's images.
+    #[arg(long, requires = "node", default_value = "release")]
+    profile: String,
     #[arg(long, conflicts_with_all = ["kubernetes", "filter"])]
     write_docs: bool,
     #[arg(long, value_parser = ["text", "json"])]
@@ -41,8 +46,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return become_debug("e2e", args);
     }
     let name = "cargo xtask e2e".to_owned();
-    if let Err(error) = Words::try_parse_from(std::iter::once(&name).chain(&args.words)) {
-        error.exit();
+    let words = match Words::try_parse_from(std::iter::once(&name).chain(&args.words)) {
+        Ok(words) => words,
+        Err(error) => error.exit(),
+    };
+    if words.node {
+        return node(args, &words.profile);
     }
     // Both in one call: so the dependencies that they share are those of the usual release build.
     cargo(&[
@@ -56,6 +65,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ])
     .status_ok()?;
     become_it("release", "e2e", args)
+}
+
+/// On a node podcert comes in images; nothing is measured there, so the suite may be a debug build.
+fn node(args: &Args, profile: &str) -> Result<()> {
+    let podcert = static_program(Arch::host(), profile)?;
+    let mut words: Vec<String> = Vec::new();
+    let mut given = args.words.iter();
+    while let Some(word) = given.next() {
+        // Of xtask alone.
+        if word == "--profile" {
+            given.next();
+        } else if !word.starts_with("--profile=") {
+            words.push(word.clone());
+        }
+    }
+    words.push(format!("--podcert={}", podcert.display()));
+    become_debug("e2e", &Args { words })
 }
 
 /// Starts, ends and shows clusters.
@@ -76,16 +102,6 @@ fn become_it(profile: &str, command: &str, args: &Args) -> Result<()> {
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
-/// Where cargo puts what it builds.
-fn target() -> Result<PathBuf> {
-    let metadata = cargo_metadata::MetadataCommand::new()
-        .manifest_path(root().join("Cargo.toml"))
-        .no_deps()
-        .exec()
-        .context("cargo metadata")?;
-    Ok(metadata.target_directory.into_std_path_buf())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +113,8 @@ mod tests {
             "e2e",
             "e2e --kubernetes 1.37 --kubernetes=1.36 sign/ --output json",
             "e2e --write-docs",
+            "e2e --node",
+            "e2e --node --profile dev node-examples",
         ] {
             assert!(read(good), "{good}");
         }
@@ -105,6 +123,8 @@ mod tests {
             "e2e --kubernetes 1.3",
             "e2e --write-docs sign/",
             "e2e one two",
+            "e2e --node --write-docs",
+            "e2e --profile dev",
         ] {
             assert!(!read(bad), "{bad}");
         }

@@ -2,8 +2,8 @@
 //!
 //! `cargo xtask check` is what `.ci/run` calls for everything that is not a test: format, lints,
 //! dependencies, licences and the arrows between crates. `cargo xtask bench` prints the project's
-//! figures, `cargo xtask fuzz` fuzzes the parsers, `cargo xtask doc` builds the documentation with warnings denied, `cargo xtask e2e` runs
-//! podcert on real Kubernetes API servers, which `cargo xtask cluster` starts for people. Each
+//! figures, `cargo xtask fuzz` fuzzes the parsers, `cargo xtask doc` builds the documentation with warnings denied, `cargo xtask
+//! image` makes the container image, `cargo xtask e2e` runs podcert on real Kubernetes API servers, which `cargo xtask cluster` starts for people. Each
 //! command is a file beside this one.
 
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ mod bench;
 mod check;
 mod e2e;
 mod fuzz;
+mod image;
 mod run;
 
 /// The project's own commands.
@@ -36,6 +37,8 @@ enum Command {
     Doc,
     /// Fuzz every parser that takes bytes from outside
     Fuzz(fuzz::Args),
+    /// Make podcert's container image and its SBOM, without a container engine
+    Image(image::Args),
     /// Run podcert and the behaviour cases on real Kubernetes API servers
     #[command(disable_help_flag = true)]
     E2e(e2e::Args),
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Doc => doc(),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Image(args) => image::run(&args),
         Command::E2e(args) => e2e::run(&args),
         Command::Cluster(args) => e2e::cluster(&args),
     };

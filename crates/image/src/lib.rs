@@ -77,6 +77,37 @@ struct Blob {
     bytes: Vec<u8>,
 }
 
+/// The image of podcert, with this name and tag: the program under its own name and under that of the
+/// one it takes the place of.
+#[must_use]
+pub fn podcert(name: &str) -> Image {
+    let version = name.rsplit_once(':').map_or("", |(_, tag)| tag);
+    let labels = [
+        ("org.opencontainers.image.title", "podcert"),
+        (
+            "org.opencontainers.image.description",
+            "Workload certificates for Kubernetes",
+        ),
+        ("org.opencontainers.image.version", version),
+        (
+            "org.opencontainers.image.licenses",
+            env!("CARGO_PKG_LICENSE"),
+        ),
+        (
+            "org.opencontainers.image.source",
+            env!("CARGO_PKG_REPOSITORY"),
+        ),
+    ];
+    Image {
+        name: name.to_owned(),
+        paths: vec!["/podcert".to_owned(), "/meshtool".to_owned()],
+        user: User::NON_ROOT,
+        labels: labels
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+    }
+}
+
 impl User {
     /// The usual user of images whose program needs no rights.
     pub const NON_ROOT: Self = Self(65532);

@@ -33,6 +33,7 @@ mod harness;
 mod kubectl;
 mod manifests;
 mod matrix;
+mod node;
 mod null_signer;
 mod rates;
 mod real;

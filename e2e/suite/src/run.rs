@@ -5,6 +5,7 @@
 //! which every part runs, times it, catches its panics, prints its figures and adds it to the
 //! report.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::failures;
 use crate::real::Real;
 use crate::release::{self, release, targets};
 use crate::report::{Figure, Goal, ReleaseReport, Report, StepReport};
-use crate::{say, steps};
+use crate::{node, say, steps};
 
 /// Something that is to hold on a real server, beside the cases.
 pub(crate) struct Step {
@@ -44,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) cluster: Arc<Cluster>,
     /// For what takes long.
     pub(crate) progress: Progress,
+    /// A static build of podcert, for images; steps of a node have one.
+    pub(crate) podcert: Option<PathBuf>,
 }
 
 /// What came out of a step in which nothing failed.
@@ -69,6 +72,12 @@ pub(crate) struct RunArgs {
     /// Print the names of all cases and steps, and run none
     #[arg(long, conflicts_with_all = ["write_docs"])]
     list: bool,
+    /// Only the steps that need a node (node-*), with one: needs root
+    #[arg(long, conflicts_with = "write_docs")]
+    node: bool,
+    /// A static build of podcert, which is put into images for the node
+    #[arg(long, value_name = "FILE", requires = "node")]
+    podcert: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArg,
 }
@@ -80,7 +89,13 @@ impl RunArgs {
             .into_iter()
             .filter(|release| self.kubernetes.is_empty() || self.kubernetes.contains(release));
         let plan: Vec<Plan> = releases
-            .map(|release| Plan::new(release, self.filter.as_deref()))
+            .map(|release| {
+                if self.node {
+                    Plan::of_node(release, self.filter.as_deref())
+                } else {
+                    Plan::new(release, self.filter.as_deref())
+                }
+            })
             .filter(|plan| !plan.is_empty())
             .collect();
         if plan.is_empty() {
@@ -94,7 +109,9 @@ impl RunArgs {
         let progress = Progress::to_stderr();
         let mut report = Report::default();
         for plan in plan {
-            report.releases.push(plan.run(&progress).await?);
+            report
+                .releases
+                .push(plan.run(&progress, self.podcert.as_ref()).await?);
         }
         match self.output.output {
             Output::Json => println(&serde_json::to_string_pretty(&report.to_json())?),
@@ -122,6 +139,8 @@ struct Plan {
     release: Release,
     cases: Vec<cases::Chosen>,
     steps: Vec<Step>,
+    /// Whether its clusters have a node.
+    node: bool,
 }
 
 impl Plan {
@@ -138,6 +157,22 @@ impl Plan {
             release,
             cases: cases.filter(|chosen| !chosen.cases.is_empty()).collect(),
             steps,
+            node: false,
+        }
+    }
+
+    /// The steps that need a node, alone.
+    fn of_node(release: Release, filter: Option<&str>) -> Self {
+        let mut steps = node::steps();
+        steps.retain(|step| {
+            step.releases.contains(&release)
+                && filter.is_none_or(|filter| step.name.contains(filter))
+        });
+        Self {
+            release,
+            cases: Vec::new(),
+            steps,
+            node: true,
         }
     }
 
@@ -161,8 +196,11 @@ impl Plan {
         }
     }
 
-    async fn run(self, progress: &Progress) -> Result<ReleaseReport> {
-        let options = Options::new(self.release, progress.clone());
+    async fn run(self, progress: &Progress, podcert: Option<&PathBuf>) -> Result<ReleaseReport> {
+        let mut options = Options::new(self.release, progress.clone());
+        if self.node {
+            options = options.with_node(self.release);
+        }
         let mut cluster = start(&options).await?;
         let mut report = ReleaseReport::new(self.release, cluster.version());
         for chosen in self.cases {
@@ -184,6 +222,7 @@ impl Plan {
                 release: self.release,
                 cluster: Arc::clone(&cluster),
                 progress: progress.clone(),
+                podcert: podcert.cloned(),
             };
             let step = run_step(&step, context).await;
             step.lines(self.release).iter().for_each(|line| say(line));

@@ -40,6 +40,8 @@ pub(crate) fn space(init: &Path) -> Result<ExitCode> {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start process 1 of the node")?;
+        // Waiting would close it.
+        let _held = child.stdin.take();
         let output = child.stdout.take().context("invariant: piped")?;
         let mut said = String::new();
         BufReader::new(output).read_line(&mut said).await?;
