@@ -73,7 +73,9 @@ impl Example {
     fn check(self, poll: &Poll, namespace: &str) -> Result<()> {
         let body = match self {
             Self::Unauthenticated => "OK".to_owned(),
-            Self::Spiffe => format!("spiffe://cluster.local/ns/{namespace}/sa/default"),
+            Self::Spiffe => {
+                format!("Client Identity: spiffe://cluster.local/ns/{namespace}/sa/default")
+            }
         };
         let name = format!("DNS:server.{namespace}.svc");
         if poll.get("body").trim_end() != body
@@ -100,10 +102,12 @@ impl World {
         for pool in ["service-dns-ca-pool", "spiffe-ca-pool"] {
             world.pool(pool).await?;
         }
-        context
-            .progress
-            .detail("starting the controller".to_owned());
-        world.run_controller(IMAGE).await?;
+        let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), NAMESPACE);
+        if deployments.get_opt(CONTROLLER).await?.is_none() {
+            let progress = &context.progress;
+            progress.detail("starting the controller".to_owned());
+            world.run_controller(IMAGE).await?;
+        }
         Ok(world)
     }
 
@@ -143,7 +147,7 @@ impl World {
         self.cluster.import(&file).await?;
         let manifest = include_str!("controller.yaml").replace("IMAGE", image);
         manifests::apply(&self.client, &manifest).await?;
-        self.rolled_out(NAMESPACE, "podcert-controller").await
+        self.rolled_out(NAMESPACE, CONTROLLER).await
     }
 
     /// Runs an example in a namespace and waits until its clients are served as it promises.
@@ -224,6 +228,7 @@ fn is_rolled_out(deployment: &Deployment) -> bool {
 pub(super) const IMAGE: &str = "ghcr.io/podcert/podcert:0.1.0";
 
 const NAMESPACE: &str = "podcert";
+const CONTROLLER: &str = "podcert-controller";
 
 const NO_PROGRAM: &str = "`--node` needs `--podcert FILE`, a static build of podcert: `cargo xtask e2e --node` makes one";
 

@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn what_a_node_writes_is_in_its_clusters_folder_or_in_what_goes_with_it() {
         let texts = [
-            with(Release::V1_37, Settings::containerd),
+            with(Release::V1_37, |node| node.containerd()),
             with(Release::V1_37, |node| node.cni().to_string()),
             with(Release::V1_37, |node| node.kubelet().to_string()),
             with(Release::V1_37, |node| node.kubelet_flags().join(" ")),
