@@ -4,13 +4,14 @@
 //! either is its help.
 
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use crate::image::{Arch, static_program};
-use crate::run::{cargo, target};
+use crate::run::{Step, cargo, target};
 
 /// Words for podcert-e2e.
 #[derive(Debug, clap::Args)]
@@ -69,6 +70,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// On a node podcert comes in images; nothing is measured there, so the suite may be a debug build.
 fn node(args: &Args, profile: &str) -> Result<()> {
+    build_debug()?;
+    // What the machine lacks is told before minutes of building.
+    Step::new(debug()?, &["node-host"]).status_ok_quietly()?;
     let podcert = static_program(Arch::host(), profile)?;
     let mut words: Vec<String> = Vec::new();
     let mut given = args.words.iter();
@@ -91,8 +95,16 @@ pub(crate) fn cluster(args: &Args) -> Result<()> {
 
 /// For what needs no program of the release build.
 fn become_debug(command: &str, args: &Args) -> Result<()> {
-    cargo(&["build", "--quiet", "--locked", "--package", "podcert-e2e"]).status_ok_quietly()?;
+    build_debug()?;
     become_it("debug", command, args)
+}
+
+fn build_debug() -> Result<()> {
+    cargo(&["build", "--quiet", "--locked", "--package", "podcert-e2e"]).status_ok_quietly()
+}
+
+fn debug() -> Result<PathBuf> {
+    Ok(target()?.join("debug/podcert-e2e"))
 }
 
 /// Only a failure comes back.

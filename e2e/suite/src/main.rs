@@ -77,6 +77,9 @@ enum Command {
     /// Be podcert's own API server, to be compared with
     #[command(hide = true)]
     EmbeddedServer(rates::server::Args),
+    /// Find or install what a node needs of this machine
+    #[command(hide = true)]
+    NodeHost,
     #[command(flatten)]
     Node(NodeCommand),
     /// Become a part of a cluster, to end with the process that started it
@@ -156,6 +159,10 @@ async fn run(command: Command) -> Result<bool> {
         Command::Kubectl(args) => args.run().await,
         Command::Cluster(command) => command.run().await.map(|()| true),
         Command::Supervise(args) => args.run().await.map(|()| true),
+        Command::NodeHost => {
+            let progress = Progress::to_stderr();
+            cluster::node::Host::prepare(&progress).await.map(|_| true)
+        }
         Command::NullSigner(args) => null_signer::run(args).await.map(|()| true),
         Command::EmbeddedServer(_) | Command::Node(_) | Command::Part { .. } => Ok(false),
     }

@@ -11,6 +11,7 @@ use podcert_cases::Release;
 use serde_json::json;
 
 use super::folders::{Claim, Folder, Name};
+use super::node::Host;
 use super::node::images::Ctr;
 use super::parts::{Parts, Purpose, Selection};
 use super::process::Signal;
@@ -217,6 +218,10 @@ async fn up(which: &Which, wanted: Wanted, output: Output) -> Result<()> {
         }
     }
     let progress = Progress::to_stderr();
+    if node.is_some() {
+        // Before minutes of building.
+        Host::prepare(&progress).await?;
+    }
     let selection = Selection {
         release,
         purpose: Purpose::People,

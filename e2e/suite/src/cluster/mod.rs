@@ -8,7 +8,7 @@
 //! e2e runs hold theirs in process.
 //!
 //! Everything binds [`Network::LOCAL`], unless there is a [`node`]: then the API server listens where the
-//! node's pods reach it, which no other machine does.
+//! node's pods reach it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ mod supervisor;
 pub(crate) use self::flags::CertificatesApi;
 pub(crate) use self::folders::Claim;
 use self::folders::Folder;
-use self::node::Node;
+use self::node::{Host, Node};
 pub(crate) use self::parts::Purpose;
 pub(crate) use self::parts::checkout;
 use self::parts::{Part, Parts, Selection};
@@ -158,14 +158,19 @@ impl Cluster {
     /// The same, in a folder that the caller has claimed and created.
     pub(crate) async fn start_in(claim: Claim, options: &Options) -> Result<Self> {
         let progress = &options.progress;
+        // Before minutes of building.
+        let host = match options.node {
+            Some(_) => Some(Host::prepare(progress).await?),
+            None => None,
+        };
         let parts = Parts::build(options.selection(options.release), progress).await?;
         let folder = claim.folder();
         folder.link(&parts)?;
-        let node = match options.node {
-            None => None,
-            Some(kubelet) => {
-                Some(Node::open(folder, claim.locks(), kubelet, &parts, progress).await?)
+        let node = match options.node.zip(host) {
+            Some((kubelet, host)) => {
+                Some(Node::open(folder, claim.locks(), host, kubelet, &parts, progress).await?)
             }
+            None => None,
         };
         let network = node
             .as_ref()

@@ -232,13 +232,15 @@ mod tests {
 
     #[test]
     fn what_a_node_writes_is_in_its_clusters_folder_or_in_what_goes_with_it() {
-        let texts = [
-            with(Release::V1_37, |node| node.containerd()),
-            with(Release::V1_37, |node| node.cni().to_string()),
-            with(Release::V1_37, |node| node.kubelet().to_string()),
-            with(Release::V1_37, |node| node.kubelet_flags().join(" ")),
-            with(Release::V1_37, |node| node.kube_proxy().to_string()),
-        ];
+        let texts = with(Release::V1_37, |node| {
+            [
+                node.containerd(),
+                node.cni().to_string(),
+                node.kubelet().to_string(),
+                node.kubelet_flags().join(" "),
+                node.kube_proxy().to_string(),
+            ]
+        });
         for text in texts {
             for path in text
                 .split(['\'', '"', '=', ' '])

@@ -28,7 +28,7 @@ struct Wanted {
 
 impl Host {
     /// Finds them; where this is Debian or its like, installs what is missing.
-    pub(super) async fn prepare(progress: &Progress) -> Result<Self> {
+    pub(crate) async fn prepare(progress: &Progress) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
             bail!(
                 "a node needs root: containers, their mounts and networks are made for it. Run the same \

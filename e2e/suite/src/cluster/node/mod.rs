@@ -17,7 +17,7 @@ use kube::{Api, Client};
 use podcert_cases::Release;
 
 use self::config::Settings;
-use self::host::Host;
+pub(crate) use self::host::Host;
 use self::link::Link;
 use self::space::Space;
 use super::folders::{Folder, write};
@@ -77,12 +77,12 @@ impl Node {
     pub(super) async fn open(
         folder: &Folder,
         locks: &Path,
+        host: Host,
         release: Release,
         parts: &Parts,
         progress: &Progress,
     ) -> Result<Self> {
         check_place(folder.root())?;
-        let host = Host::prepare(progress).await?;
         let cluster = folder.name();
         cgroups::create(&cluster)?;
         folder.create_for_node()?;
