@@ -265,6 +265,67 @@ exit 1
     assert!(!machine.cluster().exists());
 }
 
+/// A node's namespaces end with whoever holds them, and with them what runs in there, whatever it started
+/// and whoever its parent was.
+#[test]
+fn a_killed_node_takes_everything_along() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root makes such namespaces; without it there are no nodes.
+        return;
+    }
+    let machine = Machine::new("go1.99.0", SLEEP);
+    let init = machine.path("init");
+    let program = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_podcert-e2e"));
+        command
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let mut space = program(&["node-space", init.to_str().unwrap()]);
+    until("the node is there", || init.exists());
+    let number = fs::read_to_string(&init).unwrap();
+    // One in a session of its own, whose parent is gone, as a shim is.
+    let script = format!("setsid sleep {0} & exec sleep {0}", machine.nap);
+    let mut inside = program(&["node-enter", &number, "/bin/sh", "-c", &script]);
+    until("both sleep", || machine.sleepers().len() == 2);
+    space.kill().unwrap();
+    space.wait().unwrap();
+    machine.until_nothing_is_left();
+    assert!(!inside.wait().unwrap().success());
+}
+
+/// Whoever ends what was started in a node ends it alone, by the signal that was sent.
+#[test]
+fn a_part_in_a_node_ends_by_sigterm_and_the_node_stays() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let machine = Machine::new("go1.99.0", SLEEP);
+    let init = machine.path("init");
+    let mut space = Command::new(env!("CARGO_BIN_EXE_podcert-e2e"))
+        .args(["node-space", init.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the node is there", || init.exists());
+    let number = fs::read_to_string(&init).unwrap();
+    let script = format!("exec sleep {}", machine.nap);
+    let mut inside = Command::new(env!("CARGO_BIN_EXE_podcert-e2e"))
+        .args(["node-enter", &number, "/bin/sh", "-c", &script])
+        .spawn()
+        .unwrap();
+    until("it sleeps", || machine.sleepers().len() == 1);
+    signal(i32::try_from(inside.id()).unwrap(), Signal::TERM);
+    // As a shell says it: 128 and the signal.
+    assert_eq!(inside.wait().unwrap().code(), Some(128 + 15));
+    assert_eq!(space.try_wait().unwrap(), None);
+    signal(i32::try_from(space.id()).unwrap(), Signal::TERM);
+    assert!(space.wait().unwrap().success());
+    machine.until_nothing_is_left();
+}
+
 fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {

@@ -269,6 +269,7 @@ async fn load(name: &Name, images: &[PathBuf]) -> Result<()> {
 }
 
 async fn down(name: &Name) -> Result<()> {
+    super::folders::sweep()?;
     let folder = Folder::of(name)?;
     let Some(record) = Record::read(&folder)? else {
         // A folder without a record: nothing was started, or all of it was ended long ago.
@@ -453,3 +454,35 @@ EXIT CODES
 
 /// How long the end of a cluster may take.
 const GRACE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use Release::{V1_35, V1_36, V1_37};
+
+    use super::*;
+
+    #[test]
+    fn a_kubelet_that_the_server_cannot_serve_is_refused_before_anything_is_built() {
+        let wanted = |release, node, stock| Wanted {
+            release,
+            api: api(stock),
+            node,
+        };
+        for good in [
+            wanted(V1_37, Some(V1_37), true),
+            wanted(V1_37, Some(V1_35), false),
+            wanted(V1_35, Some(V1_35), true),
+            wanted(V1_35, None, true),
+        ] {
+            assert!(check(good).is_ok(), "{good:?}");
+        }
+        let newer = check(wanted(V1_36, Some(V1_37), false))
+            .unwrap_err()
+            .to_string();
+        assert!(newer.contains("1.37 is newer than 1.36"), "{newer}");
+        let unserved = check(wanted(V1_37, Some(V1_36), true))
+            .unwrap_err()
+            .to_string();
+        assert!(unserved.contains("--stock"), "{unserved}");
+    }
+}

@@ -87,12 +87,6 @@ impl Folder {
         self.0.join("node").join(name)
     }
 
-    /// The cluster's name.
-    pub(super) fn name(&self) -> String {
-        let name = self.0.file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
-    }
-
     /// Makes the folders of a node.
     pub(super) fn create_for_node(&self) -> Result<()> {
         make(&self.node("cni"))?;
@@ -123,7 +117,7 @@ impl Folder {
 
     pub(crate) fn remove(&self) -> Result<()> {
         // Of a node whose supervisor was killed.
-        cgroups::remove(&self.name())?;
+        cgroups::remove(&self.0)?;
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot remove {}", self.0.display()))
@@ -240,6 +234,18 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Removes what nodes left whose supervisors were killed, of whatever name.
+pub(super) fn sweep() -> Result<()> {
+    let clusters = state()?.join("clusters");
+    for name in cgroups::left(&clusters) {
+        // Who holds the claim is still at it, or ends it.
+        if let Some(claim) = Claim::take(&Name(name))? {
+            cgroups::remove(claim.folder().root())?;
+        }
+    }
+    Ok(())
 }
 
 /// Where built programs are kept.

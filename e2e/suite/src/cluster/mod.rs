@@ -160,7 +160,10 @@ impl Cluster {
         let progress = &options.progress;
         // Before minutes of building.
         let host = match options.node {
-            Some(_) => Some(Host::prepare(progress).await?),
+            Some(_) => {
+                folders::sweep()?;
+                Some(Host::prepare(progress).await?)
+            }
             None => None,
         };
         let parts = Parts::build(options.selection(options.release), progress).await?;

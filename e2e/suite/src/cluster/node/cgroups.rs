@@ -2,20 +2,27 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use aws_lc_rs::digest::{SHA256, digest};
 
-/// The cgroup that all pods of a cluster's node are below, as the kubelet names it.
-pub(crate) fn root(cluster: &str) -> String {
-    format!("/{PREFIX}{cluster}")
+/// The name of the cgroup that all pods of a cluster's node are below. Clusters of one name may be in the
+/// folders of several people: their kubelets would remove each other's pods.
+pub(crate) fn of(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let hash = digest(&SHA256, folder.as_os_str().as_bytes());
+    let hash = hash.as_ref().iter().take(4);
+    let hash: String = hash.map(|byte| format!("{byte:02x}")).collect();
+    format!("{PREFIX}{name}-{hash}")
 }
 
 /// Makes it, in every hierarchy there is (version 1 has several, version 2 has one).
-pub(super) fn create(cluster: &str) -> Result<()> {
+pub(super) fn create(cluster: &Path) -> Result<()> {
     for hierarchy in hierarchies(Path::new(MOUNTED))? {
-        let folder = hierarchy.join(format!("{PREFIX}{cluster}"));
+        let folder = hierarchy.join(of(cluster));
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 return Err(error).with_context(|| format!("cannot create {}", folder.display()));
@@ -27,9 +34,9 @@ pub(super) fn create(cluster: &str) -> Result<()> {
 }
 
 /// Removes it with everything below it; nothing is left to do where there is none.
-pub(crate) fn remove(cluster: &str) -> Result<()> {
+pub(crate) fn remove(cluster: &Path) -> Result<()> {
     for hierarchy in hierarchies(Path::new(MOUNTED)).unwrap_or_default() {
-        let folder = hierarchy.join(format!("{PREFIX}{cluster}"));
+        let folder = hierarchy.join(of(cluster));
         let mut left = 50_u32;
         while let Err(error) = remove_below(&folder) {
             // Processes that were killed are members until they are gone.
@@ -42,6 +49,25 @@ pub(crate) fn remove(cluster: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The names of the clusters below `clusters` that have left one, those that still run among them.
+pub(crate) fn left(clusters: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for hierarchy in hierarchies(Path::new(MOUNTED)).unwrap_or_default() {
+        for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
+            let group = entry.file_name().to_string_lossy().into_owned();
+            let name = group
+                .strip_prefix(PREFIX)
+                .and_then(|rest| rest.rsplit_once('-'))
+                .map(|(name, _)| name.to_owned());
+            // The hash says whether it is of these clusters.
+            names.extend(name.filter(|name| of(&clusters.join(name)) == group));
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn hierarchies(mounted: &Path) -> Result<Vec<PathBuf>> {
@@ -101,6 +127,14 @@ mod tests {
         assert_eq!(found, [there.join("cpu"), there.join("memory")]);
         fs::write(there.join("cgroup.controllers"), "").unwrap();
         assert_eq!(hierarchies(there).unwrap(), [there]);
+    }
+
+    #[test]
+    fn clusters_of_one_name_in_two_places_share_none() {
+        let (one, two) = (Path::new("/a/clusters/1.37"), Path::new("/b/clusters/1.37"));
+        assert!(of(one).starts_with("podcert-e2e-1.37-"), "{}", of(one));
+        assert_ne!(of(one), of(two));
+        assert_eq!(of(one), of(one));
     }
 
     #[test]

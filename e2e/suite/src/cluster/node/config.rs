@@ -14,8 +14,6 @@ use crate::cluster::folders::Folder;
 pub(super) struct Settings<'a> {
     /// Where everything of the node is.
     pub(super) folder: &'a Folder,
-    /// The name of the cluster.
-    pub(super) cluster: &'a str,
     /// The kubelet's address.
     pub(super) address: Ipv4Addr,
     /// What it runs.
@@ -117,7 +115,7 @@ SystemdCgroup = false
             "containerRuntimeEndpoint": socket,
             "imageServiceEndpoint": socket,
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": cgroups::root(self.cluster),
+            "cgroupRoot": format!("/{}", cgroups::of(self.folder.root())),
             "failCgroupV1": false,
             "enforceNodeAllocatable": [],
             "clusterDNS": [super::DNS],
@@ -213,7 +211,6 @@ mod tests {
         };
         read(Settings {
             folder: &folder,
-            cluster: "1.37",
             address: Ipv4Addr::new(10, 99, 0, 2),
             programs: &programs,
             release,
@@ -262,6 +259,7 @@ mod tests {
     #[test]
     fn the_kubelets_pods_are_in_the_cgroup_that_is_removed_later() {
         let root = with(Release::V1_37, |node| node.kubelet()["cgroupRoot"].clone());
-        assert_eq!(root, cgroups::root("1.37"));
+        let cluster = Path::new("/state/cluster");
+        assert_eq!(root, format!("/{}", cgroups::of(cluster)));
     }
 }

@@ -51,7 +51,7 @@ pub(crate) const OWN_FOLDERS: [&str; 3] = ["/run", "/var/lib", "/var/log"];
 #[derive(Debug)]
 pub(crate) struct Node {
     release: Release,
-    cluster: String,
+    folder: PathBuf,
     link: Link,
     space: Space,
     programs: Programs,
@@ -83,8 +83,7 @@ impl Node {
         progress: &Progress,
     ) -> Result<Self> {
         check_place(folder.root())?;
-        let cluster = folder.name();
-        cgroups::create(&cluster)?;
+        cgroups::create(folder.root())?;
         folder.create_for_node()?;
         progress.begin("making the node's namespaces".to_owned());
         let space = Space::open(folder).await?;
@@ -93,7 +92,7 @@ impl Node {
         let shim = parts.other(Part::ContainerdShim)?.program.clone();
         Ok(Self {
             release,
-            cluster,
+            folder: folder.root().to_path_buf(),
             link,
             space,
             programs: Programs {
@@ -218,13 +217,12 @@ impl Node {
     /// Ends everything on it and removes what the kernel does not.
     pub(super) async fn end(&self) -> Result<()> {
         self.space.end().await;
-        cgroups::remove(&self.cluster)
+        cgroups::remove(&self.folder)
     }
 
     fn settings<'a>(&'a self, folder: &'a Folder) -> Settings<'a> {
         Settings {
             folder,
-            cluster: &self.cluster,
             address: self.address(),
             programs: &self.programs,
             release: self.release,
