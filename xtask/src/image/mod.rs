@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// What it runs on
     #[arg(long, value_enum, default_value_t = Arch::host())]
     arch: Arch,
-    /// The image's name with its tag [default: ghcr.io/podcert/podcert:<version>]
+    /// The image's name with its tag [default: ghcr.io/podcert/podcert with the version]
     #[arg(long)]
     name: Option<String>,
     /// A profile of cargo: `dist` is what is shipped, `dev` is what is built soonest

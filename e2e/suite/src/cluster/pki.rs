@@ -57,7 +57,7 @@ pub(super) fn write(folder: &Folder, network: Network, ports: &Ports) -> Result<
     Ok(ClusterAuthority(authority))
 }
 
-/// What a node and the parts that serve it need, from the authority that [`write`] wrote.
+/// What a node and the parts that serve it need, from the authority of [`write()`].
 pub(super) fn write_node(
     folder: &Folder,
     cluster: &ClusterAuthority,
