@@ -30,6 +30,7 @@ mod faults;
 mod figures;
 mod forged;
 mod harness;
+mod install;
 mod kubectl;
 mod manifests;
 mod matrix;

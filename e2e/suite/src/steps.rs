@@ -4,7 +4,7 @@ use podcert_cases::Release;
 
 use crate::matrix::cost;
 use crate::run::Step;
-use crate::{faults, figures, forged, kubectl, matrix, rates, release};
+use crate::{faults, figures, forged, install, kubectl, matrix, rates, release};
 
 /// All steps. Those that leave the cluster in pieces come last.
 pub(crate) fn all() -> Vec<Step> {
@@ -34,6 +34,11 @@ pub(crate) fn all() -> Vec<Step> {
             name: "sandbox",
             releases: &[Release::V1_37],
             run: |context| Box::pin(kubectl::sandbox::step(context)),
+        },
+        Step {
+            name: "install",
+            releases: &[Release::V1_37],
+            run: |context| Box::pin(install::step(context)),
         },
         // On the newest alone: the figure is about the program, not about releases.
         Step {

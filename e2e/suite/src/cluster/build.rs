@@ -97,14 +97,10 @@ impl Plan {
         progress: &Progress,
     ) -> Result<()> {
         let parts = self.selection.parts();
-        let number = parts.iter().position(|(part, _)| *part == built.part);
-        let what = format!(
-            "building {} {} ({} of {} programs)",
-            built.part.name(),
-            built.version,
-            number.map_or(0, |number| number + 1),
-            parts.len()
-        );
+        let mut what = format!("building {} {}", built.part.name(), built.version);
+        if let Some(number) = parts.iter().position(|(part, _)| *part == built.part) {
+            what = format!("{what} ({} of {} programs)", number + 1, parts.len());
+        }
         progress.begin(what);
         let unfinished = tempfile::Builder::new()
             .prefix("unfinished-")

@@ -44,6 +44,8 @@ pub(crate) enum Part {
     CoreDns,
     /// What holds a pod's namespaces, in a container.
     Pause,
+    /// Helm, which is no part of a cluster: for the step `install`.
+    Helm,
 }
 
 /// What a cluster is made of.
@@ -106,6 +108,7 @@ impl Part {
             Self::Loopback => "loopback",
             Self::CoreDns => "coredns",
             Self::Pause => "pause",
+            Self::Helm => "helm",
         }
     }
 
@@ -120,6 +123,7 @@ impl Part {
             Self::HostLocal => format!("{CNI}/plugins/ipam/host-local"),
             Self::CoreDns => COREDNS.to_owned(),
             Self::Pause => PAUSE.to_owned(),
+            Self::Helm => format!("{HELM}/cmd/helm"),
             kubernetes => format!("{KUBERNETES}/cmd/{}", kubernetes.name()),
         }
     }
@@ -132,6 +136,7 @@ impl Part {
             Self::Ptp | Self::HostLocal | Self::Loopback => CNI,
             Self::CoreDns => COREDNS,
             Self::Pause => PAUSE,
+            Self::Helm => HELM,
             _ => KUBERNETES,
         }
     }
@@ -144,6 +149,7 @@ impl Part {
             CNI => "cni",
             COREDNS => "coredns",
             PAUSE => "pause",
+            HELM => "helm",
             _ => release.as_str(),
         };
         checkout().join("e2e/kubernetes").join(folder)
@@ -208,15 +214,15 @@ impl Parts {
         })
     }
 
-    /// kubectl alone, built if the cache does not have it.
-    pub(crate) async fn kubectl(release: Release, progress: &Progress) -> Result<Built> {
+    /// One alone, built if the cache does not have it.
+    pub(crate) async fn alone(part: Part, release: Release, progress: &Progress) -> Result<Built> {
         let selection = Selection {
             release,
             purpose: Purpose::People,
             node: None,
         };
         let plan = build::Plan::new(selection)?;
-        plan.build(Part::Kubectl, release, progress).await
+        plan.build(part, release, progress).await
     }
 
     pub(crate) fn etcd(&self) -> &Built {
@@ -270,6 +276,7 @@ const KUBERNETES: &str = "k8s.io/kubernetes";
 const CONTAINERD: &str = "github.com/containerd/containerd/v2";
 const CNI: &str = "github.com/containernetworking/plugins";
 const COREDNS: &str = "github.com/coredns/coredns";
+const HELM: &str = "helm.sh/helm/v4";
 const PAUSE: &str = "podcert.dev/e2e/pause";
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use tokio::process::Command;
 
 use self::embedded::Embedded;
 use self::transcript::{Entry, On};
-use crate::cluster::parts::{Parts, checkout};
+use crate::cluster::parts::{Part, Parts, checkout};
 use crate::cluster::process::with_parent;
 use crate::cluster::progress::Progress;
 use crate::run::{Context, Outcome};
@@ -110,7 +110,7 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
 }
 
 async fn kubectl(progress: &Progress) -> Result<PathBuf> {
-    let kubectl = Parts::kubectl(Release::V1_37, progress).await?;
+    let kubectl = Parts::alone(Part::Kubectl, Release::V1_37, progress).await?;
     progress.end();
     Ok(kubectl.program)
 }
