@@ -30,7 +30,10 @@ pub(crate) async fn apply(stage: &Arc<Stage>, folder: &Path) -> Result<Applied> 
         .with_context(|| format!("manifests in {}", folder.display()))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
-    files.retain(|file| file.extension().is_some_and(|it| it == "yaml"));
+    // What kustomize reads is for it alone.
+    files.retain(|file| {
+        file.extension().is_some_and(|it| it == "yaml") && !file.ends_with("kustomization.yaml")
+    });
     files.sort();
     ensure!(!files.is_empty(), "no manifests in {}", folder.display());
     let mut applied = Applied {

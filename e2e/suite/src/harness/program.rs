@@ -82,6 +82,8 @@ impl Setup {
             arguments.push(format!("--{policy}-ca-pool={}", self.pool.display()));
             arguments.push(format!("--{policy}-signer-name={signer}"));
         }
+        // One signer may get a pool after the other, of which no controller saw the change.
+        arguments.push("--remove-unknown-anchors=true".to_owned());
         // It is pod-identity's too.
         arguments.push(format!("--spiffe-trust-domain={}", Self::TRUST_DOMAIN));
         arguments.push(format!("--service-account-issuer={}", Self::ISSUER));
