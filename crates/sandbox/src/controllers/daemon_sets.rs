@@ -10,16 +10,14 @@ use std::collections::HashSet;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use podcert_runtime::SharedClock;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, fresh};
 use super::pods::{
     PodId, by_owner, collect, controller_of, is_active, is_over, is_ready, list_owned, pod_of,
-    replace, template_hash,
+    replace, template_hash, write_status,
 };
 use super::retries::{Retries, Trouble};
 use super::scheduler::selects;
@@ -143,22 +141,7 @@ impl Controller {
         if Some(&status) == set.status.as_ref() {
             return Ok(());
         }
-        let patch = json!({ "metadata": { "uid": set.uid() }, "status": status });
-        let patched = self
-            .api(set)
-            .patch_status(
-                &set.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(patch),
-            )
-            .await;
-        match patched {
-            // It went, or another of its name came.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                Ok(())
-            }
-            patched => patched.map(|_| ()),
-        }
+        write_status(&self.api(set), set, &status).await
     }
 
     fn api(&self, set: &DaemonSet) -> Api<DaemonSet> {

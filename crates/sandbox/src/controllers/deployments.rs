@@ -13,16 +13,14 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStat
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use podcert_runtime::SharedClock;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, fresh};
 use super::pods::{
     FAILED_CREATE, PodId, by_owner, collect, controller_of, is_active, is_ready, list_owned,
-    pod_of, replace, template_hash,
+    pod_of, replace, template_hash, write_status,
 };
 use super::retries::{Retries, Trouble};
 use crate::events::Events;
@@ -162,21 +160,7 @@ impl Controller {
         if Some(&status) == deployment.status.as_ref() {
             return Ok(());
         }
-        let patch = json!({ "metadata": { "uid": deployment.uid() }, "status": status });
-        let patched = deployments
-            .patch_status(
-                &deployment.name_any(),
-                &PatchParams::default(),
-                &Patch::Merge(patch),
-            )
-            .await;
-        match patched {
-            // It went, or another of its name came.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                Ok(())
-            }
-            patched => patched.map(|_| ()),
-        }
+        write_status(&deployments, &deployment, &status).await
     }
 
     fn api(&self, deployment: &Deployment) -> Api<Deployment> {

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::retries::{Retries, Trouble};
 use crate::events::{Events, Severity};
@@ -54,6 +58,24 @@ pub(super) async fn list_owned<K: Resource<DynamicType = ()>>(
         owner::<K>(pod).is_some_and(|owner| Some(&owner.uid) == object.meta().uid.as_ref())
     });
     Ok(pods)
+}
+
+/// Writes an object's status, unless the object went or another of its name came.
+pub(super) async fn write_status<K>(
+    api: &Api<K>,
+    object: &K,
+    status: &impl Serialize,
+) -> kube::Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let patch = json!({ "metadata": { "uid": object.uid() }, "status": status });
+    let patch = Patch::Merge(patch);
+    let params = PatchParams::default();
+    match api.patch_status(&object.name_any(), &params, &patch).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        patched => patched.map(|_| ()),
+    }
 }
 
 /// Deletes these pods of the object, each whatever became of the others, and then makes these; one that is refused ends
