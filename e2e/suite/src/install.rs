@@ -45,10 +45,10 @@ const VARIANTS: [(&[&str], &[&str]); 6] = [
         ],
     ),
     (
-        &["--image=registry.example.com/podcert:2"],
+        &["--image=registry.example.com/podcert:2.0.1"],
         &[
             "image.repository=registry.example.com/podcert",
-            "image.tag=2",
+            "image.tag=2.0.1",
         ],
     ),
 ];
