@@ -90,16 +90,49 @@ impl PodLogSource for Source {
     }
 }
 
-/// A bearer token. None that the server did not sign may open it.
+/// A bearer token, as it comes, and as claims or as a signature in a token that the server made. None but
+/// that one may open it.
 ///
 /// # Panics
-/// When it opens.
+/// When another opens.
 pub fn token(data: &[u8]) {
-    let Ok(token) = std::str::from_utf8(data) else {
+    let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let server = ApiServer::builder()
-        .clock(Arc::new(|| jiff::Timestamp::UNIX_EPOCH))
-        .build();
-    assert_eq!(server.authenticate(token), None);
+    SIGNED.with(|(server, token)| {
+        let parts: Vec<&str> = token.splitn(3, '.').collect();
+        let &[header, claims, signature] = parts.as_slice() else {
+            unreachable!("invariant: {token} has three parts");
+        };
+        for forged in [
+            text.to_owned(),
+            format!("{header}.{text}.{signature}"),
+            format!("{header}.{claims}.{text}"),
+        ] {
+            if forged != *token {
+                assert_eq!(server.authenticate(&forged), None, "{forged}");
+            }
+        }
+    });
+}
+
+thread_local! {
+    /// A server that stays, since its key is new with each, and a token of it that opens it.
+    static SIGNED: (ApiServer, String) = RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            let server = ApiServer::builder()
+                .clock(Arc::new(|| jiff::Timestamp::UNIX_EPOCH))
+                .build();
+            let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+            let request = Request::post(path)
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(Full::from("{}"))
+                .expect("invariant: a request");
+            let (_, answer) = exchange(&server.as_user(User::admin()), request).await;
+            let token = answer.pointer("/status/token").and_then(|it| it.as_str());
+            let token = token.expect("invariant: the account is there").to_owned();
+            assert!(server.authenticate(&token).is_some(), "{token}");
+            (server, token)
+        })
+    });
 }
