@@ -106,6 +106,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("podcert-issuance", &["podcert-pki"]),
     ("podcert-authority", &["podcert-pki"]),
     ("podcert-workload", &["podcert-pki"]),
+    ("podcert-diagnosis", &["podcert-pki", "podcert-resources"]),
     (
         "podcert-controller",
         &[
@@ -137,6 +138,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "podcert-runtime",
             "podcert-workload",
             "podcert-controller",
+            "podcert-diagnosis",
             "podcert-sandbox",
         ],
     ),

@@ -26,12 +26,19 @@ pub(crate) async fn config(path: Option<&str>) -> Result<Config> {
     }
 }
 
-/// A client for a short command, with the same retries as the controller's.
+/// A connection for a short command, with the same retries as the controller's.
 ///
 /// # Errors
 /// As [`config`], or when the credentials cannot be used.
+pub(crate) async fn connection(path: Option<&str>, clock: SharedClock) -> Result<Connection> {
+    Connection::from_config(&config(path).await?, Options::new(clock))
+        .context("cannot make a client of the kubeconfig")
+}
+
+/// The client of such a connection.
+///
+/// # Errors
+/// As [`connection`].
 pub(crate) async fn client(path: Option<&str>, clock: SharedClock) -> Result<kube::Client> {
-    let connection = Connection::from_config(&config(path).await?, Options::new(clock))
-        .context("cannot make a client of the kubeconfig")?;
-    Ok(connection.client().clone())
+    Ok(connection(path, clock).await?.client().clone())
 }

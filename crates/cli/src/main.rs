@@ -8,7 +8,9 @@ mod commands;
 mod go_flags;
 mod host;
 mod kubeconfig;
+mod observed;
 mod output;
+mod page;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
@@ -25,8 +27,8 @@ use tracing_subscriber::{Layer as _, fmt};
 
 use crate::commands::sandbox::exec_pod::Entered;
 use crate::commands::{
-    controller, demo, demo_server, https_client, inspect, install, make_ca_pool_secret, sandbox,
-    verify,
+    controller, demo, demo_server, explain, https_client, inspect, install, make_ca_pool_secret,
+    sandbox, status, verify,
 };
 use crate::host::Host;
 
@@ -103,6 +105,10 @@ enum Command {
     Verify(verify::Args),
     #[command(about = "Install the controller on a cluster, or print its manifests")]
     Install(install::Args),
+    #[command(about = "Say how podcert is in a cluster, and who waits for a certificate")]
+    Status(status::Args),
+    #[command(about = "Say why a pod has, or has not, its certificates")]
+    Explain(explain::Args),
     Sandbox(sandbox::Args),
 }
 
@@ -169,6 +175,8 @@ async fn run(command: Command, host: &Host) -> Result<ExitCode> {
         Command::DemoServer(args) => demo_server::run(args, host, clock, shutdown).await,
         Command::HttpsClient(args) => https_client::run(args, host, clock, shutdown).await,
         Command::Inspect(args) => inspect::run(args, clock).await,
+        Command::Explain(args) => explain::run(args, clock).await,
+        Command::Status(args) => status::run(args, clock).await,
         Command::Install(args) => install::run(args, clock).await,
         Command::Verify(args) => verify::run(args, clock).await,
         Command::MakeCaPoolSecret(args) => make_ca_pool_secret::run(args, clock).await,

@@ -29,6 +29,7 @@ mod reasons;
 mod requests;
 mod sharing;
 mod skew;
+mod trial;
 mod versions;
 mod watching;
 
@@ -47,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::config::{
     Config, ConfigError, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer, UnknownAnchors,
 };
+pub use crate::trial::Trial;
 use crate::{events::Recorder, metrics::Metrics, sharing::Sharing, versions::Versions};
 
 /// A controller, ready to run.

@@ -9,12 +9,12 @@
 //! had no Lease (a new term, see `sharing`), every watch is begun anew, and nothing is decided or
 //! said before its lists are read.
 
-mod convert;
+pub(crate) mod convert;
 mod execution;
 mod queue;
 mod reading;
 pub(crate) mod signing;
-mod world;
+pub(crate) mod world;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 

@@ -8,7 +8,9 @@ mod flags;
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, Result};
+use clap::Parser;
 use podcert_controller::Controller;
+use podcert_issuance::Policy;
 use podcert_runtime::api::{Connection, Options};
 use podcert_runtime::http::Listener;
 use podcert_runtime::{Jitter, ScaledClock, SharedClock};
@@ -78,6 +80,49 @@ pub(crate) fn check_clock(args: &Args, clock: &ScaledClock) -> Result<()> {
         return Ok(());
     }
     sandbox::clock::check(clock, args.kubeconfig.as_deref())
+}
+
+/// The command line of a controller without the words before its flags.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct ControllerLine {
+    /// Set for every command of podcert.
+    #[arg(long)]
+    #[allow(dead_code, reason = "only whether it can be read matters")]
+    log: Option<String>,
+    #[arg(long)]
+    #[allow(dead_code, reason = "only whether it can be read matters")]
+    log_format: Option<String>,
+    #[command(flatten)]
+    args: Args,
+}
+
+/// The flags of a controller's command line, from words a manifest has after `controller`.
+///
+/// # Errors
+/// Which of them it does not take.
+pub(crate) fn read(flags: &[String]) -> Result<Args> {
+    let flags = crate::go_flags::normalize(
+        std::iter::once("podcert")
+            .chain(flags.iter().map(String::as_str))
+            .map(Into::into),
+    );
+    let line = ControllerLine::try_parse_from(flags.into_iter().skip(1)).map_err(|error| {
+        // Without its hints at usage.
+        let words = error.to_string();
+        let said = words.lines().next().unwrap_or_default();
+        anyhow::anyhow!("{}", said.trim_start_matches("error: "))
+    })?;
+    Ok(line.args)
+}
+
+/// What a controller with these flags issues, signer by signer.
+///
+/// # Errors
+/// Which flag is missing or wrong.
+pub(crate) fn policies(args: &Args) -> Result<Vec<Policy>> {
+    let signers = args.config()?.signers.into_iter();
+    Ok(signers.map(|signer| signer.policy).collect())
 }
 
 /// Whether a controller with these flags starts, as far as the flags tell.

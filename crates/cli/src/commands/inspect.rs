@@ -22,7 +22,7 @@ use podcert_pki::inspect::{Kind, Severity};
 use podcert_runtime::SharedClock;
 
 use crate::output;
-pub(super) use page::{Ink, clean, date, distance, wrapped};
+use crate::page::{Ink, clean};
 
 /// Say what is in certificates, chains, bundles and CA pools, and what is wrong with them.
 #[derive(Debug, clap::Args)]

@@ -5,12 +5,14 @@
 pub(crate) mod controller;
 pub(crate) mod demo;
 pub(crate) mod demo_server;
+pub(crate) mod explain;
 pub(crate) mod https_client;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod make_ca_pool_secret;
 pub(crate) mod sandbox;
 pub(crate) mod stage;
+pub(crate) mod status;
 pub(crate) mod verify;
 
 /// What a shell answers for a program ended by SIGINT.

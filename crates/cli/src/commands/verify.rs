@@ -16,8 +16,9 @@ use podcert_runtime::SharedClock;
 use serde::Serialize;
 
 use super::inspect::source::{Item, Reading};
-use super::inspect::{At, FOUND, Ink, Output, at, clean, date, distance, wrapped};
+use super::inspect::{At, FOUND, Output, at};
 use crate::output;
+use crate::page::{Ink, clean, date, distance, wrapped};
 
 /// Say whether a chain verifies against a bundle, for whom, and if not, why.
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,7 @@ use podcert_resources::{PodCertificateRequest, PodCertificateRequestSpec};
 /// which no API server serves.
 ///
 /// Strings are moved, and the CSR is parsed here, once, however often the request is decided.
-pub(super) fn request(object: PodCertificateRequest, signer: &SignerName) -> Option<Request> {
+pub(crate) fn request(object: PodCertificateRequest, signer: &SignerName) -> Option<Request> {
     let PodCertificateRequest { metadata, spec, .. } = object;
     let key = key(&spec);
     Some(Request {

@@ -66,7 +66,7 @@ proptest! {
         for start in ["", "{", "kind: Secret\n", "{\"keys\":[", "{\"CAs\":[{"] {
             let _ = manifest::items(&[start.as_bytes(), &bytes].concat(), reading());
         }
-        let page = page::clean(&String::from_utf8_lossy(&bytes));
+        let page = crate::page::clean(&String::from_utf8_lossy(&bytes));
         prop_assert!(!page.chars().any(char::is_control));
         let _ = wrapped(&page, 14);
     }

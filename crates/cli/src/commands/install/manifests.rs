@@ -1,7 +1,6 @@
 //! The manifests of `deploy/controller` and `deploy/admission`, and what flags change of them.
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
 use podcert_pki::TrustDomain;
 use serde_json::{Value, json};
 
@@ -42,21 +41,6 @@ pub(super) enum SignerKind {
 pub(super) struct Manifests {
     objects: Vec<Value>,
     signers: Vec<SignerKind>,
-}
-
-/// The controller's own reading of its command line.
-#[derive(Debug, Parser)]
-#[command(no_binary_name = true)]
-struct ControllerLine {
-    /// Set for every command of podcert.
-    #[arg(long)]
-    #[allow(dead_code, reason = "only whether it can be read matters")]
-    log: Option<String>,
-    #[arg(long)]
-    #[allow(dead_code, reason = "only whether it can be read matters")]
-    log_format: Option<String>,
-    #[command(flatten)]
-    args: controller::Args,
 }
 
 impl SignerKind {
@@ -194,20 +178,8 @@ fn set_up(deployment: &mut Value, options: &Options, signers: &[SignerKind]) -> 
 
 /// Whether the controller starts with these flags: better told here than by a pod that crashes.
 fn check(flags: &[String]) -> Result<()> {
-    let flags = crate::go_flags::normalize(
-        std::iter::once("podcert")
-            .chain(flags.iter().map(String::as_str))
-            .map(Into::into),
-    );
-    let line = ControllerLine::try_parse_from(flags.into_iter().skip(1))
-        .map_err(|error| {
-            // Without its hints at usage.
-            let words = error.to_string();
-            let said = words.lines().next().unwrap_or_default();
-            anyhow::anyhow!("{}", said.trim_start_matches("error: "))
-        })
-        .context("podcert controller would not take these flags")?;
-    controller::check(&line.args).context("podcert controller would not start with these flags")
+    let args = controller::read(flags).context("podcert controller would not take these flags")?;
+    controller::check(&args).context("podcert controller would not start with these flags")
 }
 
 /// In the order in which they are to be applied.

@@ -1,0 +1,14 @@
+//! What `podcert status` and `podcert explain` read of a cluster, with the rights of who asks.
+//!
+//! What is forbidden is [`NotShown`] and the rest goes on; a server that does not answer ends the
+//! command. Controllers are found by the Leases of their replicas and by the pods' labels, and what they
+//! answer for is read from their pods' command lines, so that a wait nobody has told of yet is judged by
+//! the policy that is really in force.
+
+mod controllers;
+mod expectations;
+mod reader;
+
+pub(crate) use self::controllers::{Controllers, configured};
+pub(crate) use self::expectations::Expectations;
+pub(crate) use self::reader::{Reader, Requests};

@@ -1,0 +1,261 @@
+//! podcert in a cluster: who answers, for which signers, with which CAs, and who waits for what.
+
+mod controllers;
+mod signers;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use podcert_pki::inspect::describe::span;
+use podcert_resources::{ApiVersion, CERTIFICATES_GROUP, ClusterTrustBundle};
+use serde::Serialize;
+
+pub use self::controllers::{ControllerReport, LeaseState, ReplicaReport, answers, controllers};
+pub use self::signers::{AnchorReport, BundleReport, SignerReport};
+use crate::{Answer, Expectation, NotShown, Request, Shown, reason};
+
+/// What was read of a cluster.
+#[expect(missing_debug_implementations, reason = "closures have none")]
+pub struct View<'a> {
+    /// The version of certificates.k8s.io that is served; nothing if none is.
+    pub version: Option<ApiVersion>,
+    /// Leases labelled as replicas' are.
+    pub leases: Shown<&'a [Lease]>,
+    /// The pods that hold these Leases, and others that look like controllers.
+    pub pods: Shown<&'a [Pod]>,
+    /// The signers that a controller's pod answers for, by its flags; nothing if they cannot be read.
+    pub configured: &'a dyn Fn(&Pod) -> Option<Vec<String>>,
+    /// All requests.
+    pub requests: Shown<&'a [Request]>,
+    /// All Events of podcert.
+    pub events: Shown<&'a [Event]>,
+    /// All ClusterTrustBundles.
+    pub bundles: Shown<&'a [ClusterTrustBundle]>,
+    /// What a controller would do with a request, as far as can be told; in words why it cannot.
+    pub expected: &'a dyn Fn(&Request) -> Result<Expectation, String>,
+    /// The API server's time.
+    pub now: Timestamp,
+}
+
+/// How podcert is.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterReport {
+    /// The version of certificates.k8s.io in use.
+    pub version: Option<ApiVersion>,
+    /// Those who answer.
+    pub controllers: Vec<ControllerReport>,
+    /// Those answered for.
+    pub signers: Vec<SignerReport>,
+    /// Requests that are not answered, the oldest first.
+    pub waiting: Vec<WaitingReport>,
+    /// What wants attention, the worst first.
+    pub findings: Vec<Finding>,
+    /// What could not be looked at.
+    pub not_shown: Vec<NotShown>,
+}
+
+/// A request that waits.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingReport {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod.
+    pub pod: String,
+    /// The request.
+    pub request: String,
+    /// The signer asked.
+    pub signer: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// The reason word, if it is known.
+    pub reason: Option<String>,
+    /// In words why.
+    pub message: String,
+    /// What would help.
+    pub cure: Option<String>,
+}
+
+/// Something that wants attention.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is the matter.
+    pub message: String,
+    /// What would help.
+    pub cure: String,
+}
+
+/// How bad a finding is, worst first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    /// Pods have no certificates, or will not be able to verify any.
+    Error,
+    /// They soon may not.
+    Warning,
+}
+
+impl Finding {
+    fn error(message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            message: message.into(),
+            cure: cure.into(),
+        }
+    }
+
+    fn warning(message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(message, cure)
+        }
+    }
+}
+
+/// How podcert is in the cluster of `view`.
+pub fn assess(view: &View<'_>) -> ClusterReport {
+    let mut findings = Vec::new();
+    if view.version.is_none() {
+        findings.push(Finding::error(
+            format!("the API server serves no PodCertificateRequests ({CERTIFICATES_GROUP})"),
+            "Kubernetes 1.37, or 1.36 or 1.35 with the gates and versions of docs/compatibility.md",
+        ));
+    }
+    let controllers = controllers::assess(view, &mut findings);
+    let signers = signers::assess(view, &controllers, &mut findings);
+    let waiting = waiting(view);
+    of_waiting(view, &waiting, &controllers, &mut findings);
+    of_refused(view, &mut findings);
+    findings.sort_by_key(|finding| finding.severity);
+    let mut not_shown = Vec::new();
+    not_shown.extend(view.leases.as_ref().err().cloned());
+    not_shown.extend(view.pods.as_ref().err().cloned());
+    not_shown.extend(view.requests.as_ref().err().cloned());
+    not_shown.extend(view.events.as_ref().err().cloned());
+    not_shown.extend(view.bundles.as_ref().err().cloned());
+    ClusterReport {
+        version: view.version,
+        controllers,
+        signers,
+        waiting,
+        findings,
+        not_shown,
+    }
+}
+
+fn waiting(view: &View<'_>) -> Vec<WaitingReport> {
+    let requests = view.requests.as_ref().map_or(&[] as &[_], |all| all);
+    let events = view.events.as_ref().map_or(&[] as &[_], |all| all);
+    let mut waiting: Vec<WaitingReport> = requests
+        .iter()
+        .filter(|request| matches!(request.answer(), Answer::None))
+        .map(|request| {
+            let told = request.told(events);
+            let (word, message) = match told {
+                Some(told) => (Some(told.reason), told.message),
+                None => match (view.expected)(request) {
+                    Ok(Expectation::Wait(told)) => (Some(told.reason), told.message),
+                    Ok(Expectation::Deny(told)) => (
+                        None,
+                        format!("it will be denied: {}: {}", told.reason, told.message),
+                    ),
+                    Ok(Expectation::Issue) => (
+                        None,
+                        "nothing in the objects that can be seen stands in its way".to_owned(),
+                    ),
+                    Err(unknown) => (None, unknown),
+                },
+            };
+            let known = word.as_deref().and_then(reason);
+            WaitingReport {
+                namespace: request.namespace().to_owned(),
+                pod: request.pod().to_owned(),
+                request: request.name().to_owned(),
+                signer: request.signer().to_owned(),
+                since: request.created(),
+                reason: word,
+                message,
+                cure: known.map(|known| format!("{} ({})", known.cure, known.who)),
+            }
+        })
+        .collect();
+    waiting.sort_by_key(|request| request.since);
+    waiting
+}
+
+fn of_waiting(
+    view: &View<'_>,
+    waiting: &[WaitingReport],
+    controllers: &[ControllerReport],
+    findings: &mut Vec<Finding>,
+) {
+    let is_long = |request: &&WaitingReport| {
+        request
+            .since
+            .is_none_or(|since| view.now.duration_since(since).as_secs() >= LONG_SECONDS)
+    };
+    let long: Vec<&WaitingReport> = waiting.iter().filter(is_long).collect();
+    let Some(oldest) = long.first() else {
+        return;
+    };
+    let requests = match long.len() {
+        1 => "a request waits".to_owned(),
+        count => format!("{count} requests wait"),
+    };
+    let age = oldest.since.map(|since| {
+        format!(
+            ", the oldest of pod {}/{} for {}",
+            oldest.namespace,
+            oldest.pod,
+            span(since, view.now)
+        )
+    });
+    findings.push(Finding::warning(
+        format!("{requests}{}", age.unwrap_or_default()),
+        format!(
+            "as each says; podcert explain pod {}/{}",
+            oldest.namespace, oldest.pod
+        ),
+    ));
+    if controllers.is_empty() && view.leases.is_ok() && view.pods.is_ok() {
+        findings.push(Finding::error(
+            "no controller shows itself, by a Lease or as a pod, and requests wait",
+            "podcert install, or see why its pods are not there",
+        ));
+    }
+}
+
+fn of_refused(view: &View<'_>, findings: &mut Vec<Finding>) {
+    let requests = view.requests.as_ref().map_or(&[] as &[_], |all| all);
+    for request in requests {
+        let Answer::Refused {
+            condition,
+            reason: word,
+            message,
+        } = request.answer()
+        else {
+            continue;
+        };
+        let known = reason(&word).map(|known| known.cure);
+        findings.push(Finding::warning(
+            format!(
+                "pod {}/{} was refused a certificate of {}: {condition}, {word}: {message}",
+                request.namespace(),
+                request.pod(),
+                request.signer()
+            ),
+            known.unwrap_or("correct what the message names, and make the pod anew"),
+        ));
+    }
+}
+
+/// A wait that is worth telling: others are under way.
+const LONG_SECONDS: i64 = 30;
+
+#[cfg(test)]
+mod tests;

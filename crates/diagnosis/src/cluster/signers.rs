@@ -1,0 +1,193 @@
+//! Those answered for: their anchors, the CA that signs, and their requests by how they were answered.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use podcert_pki::inspect::describe::span;
+use podcert_pki::{Certificate, TrustBundle};
+use podcert_resources::{ClusterTrustBundle, bundle};
+use serde::Serialize;
+
+use super::{ControllerReport, Finding, View};
+use crate::{Answer, Request};
+
+/// One signer.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignerReport {
+    /// Its name.
+    pub name: String,
+    /// Whether a controller that was found answers for it; nothing if that cannot be told.
+    pub answered: Option<bool>,
+    /// What it publishes.
+    pub bundle: Option<BundleReport>,
+    /// Requests answered with a certificate, of those that Kubernetes still keeps.
+    pub issued: usize,
+    /// Requests not answered.
+    pub waiting: usize,
+    /// Requests denied or failed.
+    pub refused: usize,
+    /// When the last of them was issued.
+    pub last_issued: Option<Timestamp>,
+}
+
+/// A signer's ClusterTrustBundle.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BundleReport {
+    /// Its name.
+    pub name: String,
+    /// What clients trust.
+    pub anchors: Vec<AnchorReport>,
+}
+
+/// A trust anchor.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AnchorReport {
+    /// Its subject.
+    pub subject: String,
+    /// When it expires.
+    pub not_after: Timestamp,
+    /// Whether the newest certificate that is known was signed by it, or by a CA below it.
+    pub signs: bool,
+}
+
+pub(super) fn assess(
+    view: &View<'_>,
+    controllers: &[ControllerReport],
+    findings: &mut Vec<Finding>,
+) -> Vec<SignerReport> {
+    let requests = view.requests.as_ref().map_or(&[] as &[_], |all| all);
+    let bundles = view.bundles.as_ref().map_or(&[] as &[_], |all| all);
+    let configured: BTreeSet<&str> = controllers
+        .iter()
+        .filter_map(|controller| controller.signers.as_ref())
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    let mut names = configured.clone();
+    names.extend(requests.iter().map(Request::signer));
+    // Bundles of podcert's making have a name that follows from the signer's.
+    names.extend(bundles.iter().filter_map(|known| {
+        let signer = known.spec.signer_name.as_deref()?;
+        (known.metadata.name.as_deref() == Some(&bundle::name(signer))).then_some(signer)
+    }));
+    let all_shown = view.leases.is_ok() && view.pods.is_ok();
+    names
+        .into_iter()
+        .map(|name| {
+            let answered = super::answers(controllers, all_shown, name);
+            let report = of_signer(name, answered, requests, bundles);
+            if view.bundles.is_ok() && configured.contains(name) {
+                judge(view, &report, findings);
+            }
+            report
+        })
+        .collect()
+}
+
+fn of_signer(
+    name: &str,
+    answered: Option<bool>,
+    requests: &[Request],
+    bundles: &[ClusterTrustBundle],
+) -> SignerReport {
+    let mut report = SignerReport {
+        name: name.to_owned(),
+        answered,
+        bundle: None,
+        issued: 0,
+        waiting: 0,
+        refused: 0,
+        last_issued: None,
+    };
+    let mut newest = None;
+    for request in requests.iter().filter(|request| request.signer() == name) {
+        match request.answer() {
+            Answer::Issued { chain, .. } => {
+                report.issued += 1;
+                if let Some(chain) = chain {
+                    let at = request.created();
+                    if newest.as_ref().is_none_or(|(known, _)| *known <= at) {
+                        newest = Some((at, chain));
+                    }
+                }
+            }
+            Answer::Refused { .. } => report.refused += 1,
+            Answer::None => report.waiting += 1,
+        }
+    }
+    report.last_issued = newest.as_ref().and_then(|(at, _)| *at);
+    let top = newest.and_then(|(_, chain)| chain.certificates().last().cloned());
+    let wanted = bundle::name(name);
+    let own = bundles
+        .iter()
+        .find(|known| known.metadata.name.as_deref() == Some(&wanted));
+    report.bundle = own.map(|known| {
+        let read = TrustBundle::from_pem(&known.spec.trust_bundle);
+        let anchors = read.map(|read| read.anchors().to_vec()).unwrap_or_default();
+        BundleReport {
+            name: wanted,
+            anchors: anchors
+                .iter()
+                .map(|anchor| of_anchor(anchor, top.as_ref()))
+                .collect(),
+        }
+    });
+    report
+}
+
+fn of_anchor(anchor: &Certificate, top: Option<&Certificate>) -> AnchorReport {
+    let subject = anchor.subject();
+    AnchorReport {
+        subject: if subject.is_empty() {
+            "(no subject)".to_owned()
+        } else {
+            subject.to_string()
+        },
+        not_after: anchor.not_after(),
+        signs: top.is_some_and(|top| anchor.names_issuer_of(top)),
+    }
+}
+
+fn judge(view: &View<'_>, signer: &SignerReport, findings: &mut Vec<Finding>) {
+    let name = &signer.name;
+    let Some(own) = &signer.bundle else {
+        findings.push(Finding::error(
+            format!("signer {name} has no bundle: clients cannot verify its certificates"),
+            "its CA pool, if the controller is not ready; else the controller's log",
+        ));
+        return;
+    };
+    let last = own.anchors.iter().map(|anchor| anchor.not_after).max();
+    match last {
+        None => findings.push(Finding::error(
+            format!("the bundle {} holds no anchor that can be read", own.name),
+            "podcert inspect on it; the controller's log",
+        )),
+        Some(last) if last <= view.now => findings.push(Finding::error(
+            format!(
+                "all anchors of signer {name} have expired, the last {} ago",
+                span(last, view.now)
+            ),
+            "a new CA, first in the signer's pool, now",
+        )),
+        Some(_) => {}
+    }
+    for anchor in own.anchors.iter().filter(|anchor| anchor.signs) {
+        let left = anchor.not_after.duration_since(view.now).as_hours() / 24;
+        if left < SOON_DAYS && anchor.not_after > view.now {
+            findings.push(Finding::warning(
+                format!(
+                    "the CA of signer {name} expires in {}",
+                    span(view.now, anchor.not_after)
+                ),
+                "append a new CA to the signer's pool, and move it to the front when clients have it",
+            ));
+        }
+    }
+}
+
+/// Time enough for a rotation by hand.
+const SOON_DAYS: i64 = 30;

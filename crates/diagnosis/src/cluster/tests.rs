@@ -1,0 +1,223 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::Told;
+use crate::testing::{at, bundle, condition, event, issued, now, read, request};
+
+const SIGNER: &str = "row-major.net/service-dns";
+
+/// A cluster with two replicas that answer for service-dns.
+struct World {
+    version: Option<ApiVersion>,
+    leases: Vec<Value>,
+    pods: Vec<Value>,
+    requests: Vec<Request>,
+    events: Vec<Value>,
+    bundles: Vec<Value>,
+    expected: Result<Expectation, String>,
+}
+
+fn world() -> World {
+    World {
+        version: Some(ApiVersion::V1),
+        leases: vec![lease("one", -5), lease("two", -9)],
+        pods: vec![pod("one", true), pod("two", true)],
+        requests: Vec::new(),
+        events: Vec::new(),
+        bundles: vec![bundle(&json!({}))],
+        expected: Ok(Expectation::Issue),
+    }
+}
+
+fn lease(name: &str, seconds: i64) -> Value {
+    let renewed = now() + jiff::SignedDuration::from_secs(seconds);
+    json!({
+        "metadata": {
+            "namespace": "podcert", "name": name,
+            "labels": {"rendezvous.row-major.net/application": "podcert-controller"},
+        },
+        "spec": {"renewTime": format!("{renewed:.6}"), "leaseDurationSeconds": 15},
+    })
+}
+
+fn pod(name: &str, ready: bool) -> Value {
+    json!({
+        "metadata": {"namespace": "podcert", "name": name, "uid": format!("uid-of-{name}")},
+        "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "podcert:1"}]},
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+        },
+    })
+}
+
+impl World {
+    fn report(&self) -> ClusterReport {
+        let leases: Vec<Lease> = read(Value::Array(self.leases.clone()));
+        let pods: Vec<Pod> = read(Value::Array(self.pods.clone()));
+        let events: Vec<Event> = read(Value::Array(self.events.clone()));
+        let bundles: Vec<ClusterTrustBundle> = read(Value::Array(self.bundles.clone()));
+        assess(&View {
+            version: self.version,
+            leases: Ok(&leases),
+            pods: Ok(&pods),
+            configured: &|_| Some(vec![SIGNER.to_owned()]),
+            requests: Ok(&self.requests),
+            events: Ok(&events),
+            bundles: Ok(&bundles),
+            expected: &|_| self.expected.clone(),
+            now: now(),
+        })
+    }
+
+    fn findings(&self) -> Vec<String> {
+        let findings = self.report().findings.into_iter();
+        findings.map(|finding| finding.message).collect()
+    }
+}
+
+#[test]
+fn a_cluster_that_is_well_has_no_findings() {
+    let mut world = world();
+    world.requests = vec![
+        request("a", -3, issued(-3, 1437, 717)),
+        request("b", -1, issued(-1, 1439, 719)),
+        request("c", 0, json!({})),
+    ];
+    let report = world.report();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert_eq!(report.controllers.len(), 1);
+    assert_eq!(report.controllers[0].replicas.len(), 2);
+    let signer = &report.signers[0];
+    assert_eq!((signer.issued, signer.waiting, signer.refused), (2, 1, 0));
+    assert_eq!(signer.last_issued, Some(at(-1)));
+    assert_eq!(signer.answered, Some(true));
+    assert!(signer.bundle.as_ref().unwrap().anchors[0].signs);
+}
+
+#[test]
+fn replicas_that_do_not_do_their_share_are_found() {
+    let mut world = world();
+    world.leases = vec![lease("one", -5), lease("two", -16), lease("gone", -600)];
+    world.pods = vec![pod("one", false), pod("two", true)];
+    let findings = world.findings();
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings[0].contains("one is not ready"), "{findings:?}");
+    assert!(
+        findings[1].contains("two renewed its Lease last 16 s ago"),
+        "{findings:?}"
+    );
+
+    world.leases = vec![lease("one", -60), lease("two", -60)];
+    let report = world.report();
+    assert_eq!(report.findings[0].severity, Severity::Error);
+    assert!(report.findings[0].message.contains("nobody answers"));
+    assert_eq!(report.signers[0].answered, Some(false));
+}
+
+#[test]
+fn a_pod_that_shares_no_work_is_a_controller_too() {
+    let mut world = world();
+    world.leases.clear();
+    world.pods = vec![pod("alone", true)];
+    let report = world.report();
+    assert_eq!(report.controllers[0].application, None);
+    assert_eq!(report.controllers[0].replicas[0].lease, LeaseState::None);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+#[test]
+fn who_waits_is_told_with_reason_and_cure_the_oldest_first() {
+    let mut world = world();
+    world.requests = vec![request("new", -1, json!({})), request("old", -5, json!({}))];
+    world.events = vec![event("old", -4, "NoMatchingService")];
+    world.expected = Ok(Expectation::Wait(Told {
+        reason: "PodNotFound".into(),
+        message: "no pod".into(),
+    }));
+    let report = world.report();
+    assert_eq!(
+        report.waiting[0].reason.as_deref(),
+        Some("NoMatchingService")
+    );
+    assert!(
+        report.waiting[0]
+            .cure
+            .as_ref()
+            .unwrap()
+            .contains("a Service")
+    );
+    assert_eq!(report.waiting[1].reason.as_deref(), Some("PodNotFound"));
+    let finding = &report.findings[0];
+    assert_eq!(
+        finding.message,
+        "2 requests wait, the oldest of pod shop/web for 5 min"
+    );
+    assert!(finding.cure.contains("podcert explain pod shop/web"));
+}
+
+#[test]
+fn a_refusal_is_a_finding() {
+    let mut world = world();
+    let denied = json!({"conditions": [condition("Denied", "UnsupportedKeyType", "no such key")]});
+    world.requests = vec![request("a", -5, denied)];
+    let findings = world.findings();
+    assert!(
+        findings[0].contains("UnsupportedKeyType: no such key"),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn nobody_to_answer_is_an_error_only_where_somebody_asks() {
+    let mut world = world();
+    world.leases.clear();
+    world.pods.clear();
+    assert!(world.findings().is_empty());
+    world.requests = vec![request("a", -5, json!({}))];
+    let findings = world.findings();
+    assert!(
+        findings[0].contains("no controller shows itself"),
+        "{findings:?}"
+    );
+    assert_eq!(world.report().signers[0].answered, None);
+}
+
+#[test]
+fn an_api_that_is_not_served_is_an_error() {
+    let mut world = world();
+    world.version = None;
+    assert!(world.findings()[0].contains("serves no PodCertificateRequests"));
+}
+
+#[test]
+fn a_signer_without_good_anchors_is_an_error() {
+    let mut world = world();
+    world.bundles.clear();
+    let findings = world.findings();
+    assert!(findings[0].contains("has no bundle"), "{findings:?}");
+
+    world.bundles = vec![bundle(&json!({}))];
+    world.bundles[0]["spec"]["trustBundle"] = json!("nothing");
+    let findings = world.findings();
+    assert!(
+        findings[0].contains("no anchor that can be read"),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn what_a_controller_said_of_itself_is_repeated_once() {
+    let mut world = world();
+    let own = |minutes: i64, note: &str| {
+        let mut event = event("none", minutes, "CaPoolRefused");
+        event["regarding"]["uid"] = json!("uid-of-one");
+        event["related"] = Value::Null;
+        event["note"] = json!(note);
+        event
+    };
+    world.events = vec![own(-2, "the later"), own(-9, "the earlier")];
+    let findings = world.findings();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].contains("2 min ago replica one said CaPoolRefused: the later"));
+}
