@@ -4,10 +4,13 @@
 mod anchors;
 mod certificate;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, VolumeProjection};
 use k8s_openapi::api::events::v1::Event;
 use podcert_resources::ClusterTrustBundle;
+use podcert_resources::event::REPORTING_CONTROLLER;
 use serde::Serialize;
 
 use crate::{Expectation, NotShown, Request, Shown};
@@ -49,8 +52,9 @@ pub struct PodReport {
     pub service_account: String,
     /// What its volumes ask for, in their order.
     pub sources: Vec<SourceReport>,
-    /// What the kubelet last said of volumes it could not mount.
-    pub kubelet: Option<String>,
+    /// What others than podcert warned of, as long as no container of it started: of each reason word the
+    /// last.
+    pub warnings: Vec<String>,
     /// What could not be looked at.
     pub not_shown: Vec<NotShown>,
 }
@@ -198,7 +202,11 @@ pub fn explain(view: &View<'_>) -> PodReport {
             .and_then(|spec| spec.service_account_name.clone())
             .unwrap_or_default(),
         sources,
-        kubelet: (!has_started(pod)).then(|| failed_mount(view)).flatten(),
+        warnings: if has_started(pod) {
+            Vec::new()
+        } else {
+            warnings(view)
+        },
         not_shown,
     }
 }
@@ -233,24 +241,32 @@ fn has_started(pod: &Pod) -> bool {
         })
 }
 
-/// What the kubelet last said of volumes it could not mount.
-fn failed_mount(view: &View<'_>) -> Option<String> {
-    let events = view.events.as_ref().ok()?;
-    let at = |event: &&Event| {
-        let series = event
-            .series
-            .as_ref()
-            .map(|series| series.last_observed_time.0);
+/// What others than podcert last warned of: the kubelet of volumes, the scheduler of nodes.
+fn warnings(view: &View<'_>) -> Vec<String> {
+    let at = |event: &Event| {
+        let series = event.series.as_ref();
+        let series = series.map(|series| series.last_observed_time.0);
         let last = event.deprecated_last_timestamp.as_ref().map(|at| at.0);
         series
             .or(event.event_time.as_ref().map(|at| at.0))
             .max(last)
     };
-    let last = events
-        .iter()
-        .filter(|event| event.reason.as_deref() == Some("FailedMount"))
-        .max_by_key(at)?;
-    last.note.clone()
+    let mut last: BTreeMap<&str, &Event> = BTreeMap::new();
+    for event in view.events.as_ref().map_or(&[] as &[_], |events| events) {
+        let is_own = event.reporting_controller.as_deref() == Some(REPORTING_CONTROLLER);
+        if is_own || event.type_.as_deref() != Some("Warning") {
+            continue;
+        }
+        let known = last
+            .entry(event.reason.as_deref().unwrap_or_default())
+            .or_insert(event);
+        if at(known) < at(event) {
+            *known = event;
+        }
+    }
+    last.into_iter()
+        .map(|(reason, event)| format!("{reason}: {}", event.note.as_deref().unwrap_or_default()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub(crate) fn chain(from: i64, until: i64) -> String {
 }
 
 /// A request of pod shop/web for service-dns, made so many minutes from now, with this status.
-pub(crate) fn request(name: &str, minutes: i64, status: Value) -> crate::Request {
+pub(crate) fn request(name: &str, minutes: i64, status: &Value) -> crate::Request {
     let object: k8s_openapi::api::certificates::v1::PodCertificateRequest = read(json!({
         "metadata": {
             "namespace": "shop", "name": name, "uid": format!("uid-of-{name}"),

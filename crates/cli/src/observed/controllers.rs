@@ -34,7 +34,7 @@ impl Controllers {
             )
             .await?;
         let labelled: Shown<Vec<Pod>> = reader
-            .list("/api/v1/pods", &format!("labelSelector={}", LABELS), "pods")
+            .list("/api/v1/pods", &format!("labelSelector={LABELS}"), "pods")
             .await?;
         let mut pods = Vec::new();
         let mut refused: Option<NotShown> = None;

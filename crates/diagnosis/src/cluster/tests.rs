@@ -80,9 +80,9 @@ impl World {
 fn a_cluster_that_is_well_has_no_findings() {
     let mut world = world();
     world.requests = vec![
-        request("a", -3, issued(-3, 1437, 717)),
-        request("b", -1, issued(-1, 1439, 719)),
-        request("c", 0, json!({})),
+        request("a", -3, &issued(-3, 1437, 717)),
+        request("b", -1, &issued(-1, 1439, 719)),
+        request("c", 0, &json!({})),
     ];
     let report = world.report();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
@@ -129,7 +129,10 @@ fn a_pod_that_shares_no_work_is_a_controller_too() {
 #[test]
 fn who_waits_is_told_with_reason_and_cure_the_oldest_first() {
     let mut world = world();
-    world.requests = vec![request("new", -1, json!({})), request("old", -5, json!({}))];
+    world.requests = vec![
+        request("new", -1, &json!({})),
+        request("old", -5, &json!({})),
+    ];
     world.events = vec![event("old", -4, "NoMatchingService")];
     world.expected = Ok(Expectation::Wait(Told {
         reason: "PodNotFound".into(),
@@ -160,7 +163,7 @@ fn who_waits_is_told_with_reason_and_cure_the_oldest_first() {
 fn a_refusal_is_a_finding() {
     let mut world = world();
     let denied = json!({"conditions": [condition("Denied", "UnsupportedKeyType", "no such key")]});
-    world.requests = vec![request("a", -5, denied)];
+    world.requests = vec![request("a", -5, &denied)];
     let findings = world.findings();
     assert!(
         findings[0].contains("UnsupportedKeyType: no such key"),
@@ -174,7 +177,7 @@ fn nobody_to_answer_is_an_error_only_where_somebody_asks() {
     world.leases.clear();
     world.pods.clear();
     assert!(world.findings().is_empty());
-    world.requests = vec![request("a", -5, json!({}))];
+    world.requests = vec![request("a", -5, &json!({}))];
     let findings = world.findings();
     assert!(
         findings[0].contains("no controller shows itself"),

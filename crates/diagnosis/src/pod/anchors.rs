@@ -25,9 +25,8 @@ pub(super) fn explain(
     };
     let paths = vec![projection.path.clone()];
     let report = SourceReport::new(volume, paths, Wants::Anchors { selected_by });
-    let bundles = match &view.bundles {
-        Ok(bundles) => bundles,
-        Err(_) => return report.found(State::Unknown, "ClusterTrustBundles cannot be looked at"),
+    let Ok(bundles) = &view.bundles else {
+        return report.found(State::Unknown, "ClusterTrustBundles cannot be looked at");
     };
     let picked: Vec<&ClusterTrustBundle> = bundles
         .iter()

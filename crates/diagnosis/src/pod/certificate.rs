@@ -28,9 +28,8 @@ pub(super) fn explain(
             key_type: projection.key_type.clone(),
         },
     );
-    let requests = match &view.requests {
-        Ok(requests) => requests,
-        Err(_) => return report.found(State::Unknown, "its requests cannot be looked at"),
+    let Ok(requests) = &view.requests else {
+        return report.found(State::Unknown, "its requests cannot be looked at");
     };
     let pod = view.pod.metadata.uid.as_deref().unwrap_or_default();
     let mut own: Vec<&Request> = requests

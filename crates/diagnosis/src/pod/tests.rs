@@ -81,7 +81,7 @@ fn told(reason: &str) -> Told {
 #[test]
 fn a_certificate_that_was_issued_is_there() {
     let mut world = world();
-    world.requests = vec![request("a", -30, issued(-30, 1410, 690))];
+    world.requests = vec![request("a", -30, &issued(-30, 1410, 690))];
     let report = world.report();
     assert_eq!(report.worst(), Some(State::Present));
     let certificate = &report.sources[0];
@@ -97,7 +97,7 @@ fn a_certificate_that_was_issued_is_there() {
 #[test]
 fn one_that_nobody_replaces_wants_attention_and_then_is_missing() {
     let mut world = world();
-    world.requests = vec![request("a", -900, issued(-900, 540, -60))];
+    world.requests = vec![request("a", -900, &issued(-900, 540, -60))];
     let certificate = world.certificate();
     assert_eq!(certificate.state, State::Attention);
     assert!(
@@ -106,7 +106,7 @@ fn one_that_nobody_replaces_wants_attention_and_then_is_missing() {
     );
     assert!(certificate.cure.unwrap().contains("kubelet"));
 
-    world.requests = vec![request("a", -900, issued(-900, -10, -400))];
+    world.requests = vec![request("a", -900, &issued(-900, -10, -400))];
     let certificate = world.certificate();
     assert_eq!(certificate.state, State::Missing);
     assert!(
@@ -118,7 +118,7 @@ fn one_that_nobody_replaces_wants_attention_and_then_is_missing() {
 #[test]
 fn an_event_says_why_it_waits_and_the_operators_page_what_cures_it() {
     let mut world = world();
-    world.requests = vec![request("a", -4, json!({}))];
+    world.requests = vec![request("a", -4, &json!({}))];
     world.events = vec![
         event("a", -4, "PodNotFound"),
         event("a", -3, "NoMatchingService"),
@@ -144,7 +144,7 @@ fn an_event_says_why_it_waits_and_the_operators_page_what_cures_it() {
 #[test]
 fn without_an_event_it_is_decided_anew() {
     let mut world = world();
-    world.requests = vec![request("a", -4, json!({}))];
+    world.requests = vec![request("a", -4, &json!({}))];
     world.expected = Ok(Expectation::Wait(told("NoProjection")));
     let certificate = world.certificate();
     assert_eq!(certificate.reason.as_deref(), Some("NoProjection"));
@@ -173,7 +173,7 @@ fn without_an_event_it_is_decided_anew() {
 #[test]
 fn what_was_just_asked_is_under_way() {
     let mut world = world();
-    world.requests = vec![request("a", 0, json!({}))];
+    world.requests = vec![request("a", 0, &json!({}))];
     world.expected = Ok(Expectation::Issue);
     assert_eq!(world.certificate().state, State::Underway);
     // Not if nobody is there to answer.
@@ -187,8 +187,8 @@ fn a_denial_is_final_but_what_the_pod_has_is_said() {
     let word = "InvalidUnverifiedUserAnnotations";
     let denied = json!({"conditions": [condition("Denied", word, "annotation x")]});
     world.requests = vec![
-        request("old", -700, issued(-700, 740, -5)),
-        request("new", -5, denied),
+        request("old", -700, &issued(-700, 740, -5)),
+        request("new", -5, &denied),
     ];
     let certificate = world.certificate();
     assert_eq!(certificate.state, State::Refused);
@@ -209,12 +209,12 @@ fn a_denial_is_final_but_what_the_pod_has_is_said() {
 #[test]
 fn requests_of_others_are_not_its_own() {
     let mut world = world();
-    world.requests = vec![request("a", -1, issued(-1, 1440, 700))];
+    world.requests = vec![request("a", -1, &issued(-1, 1440, 700))];
     world.pod["spec"]["volumes"][1]["projected"]["sources"][0]["podCertificate"]["userAnnotations"] =
         json!({"a.b/c": "d"});
     assert_eq!(world.certificate().request, None);
     let mut world = self::world();
-    world.requests = vec![request("a", -1, issued(-1, 1440, 700))];
+    world.requests = vec![request("a", -1, &issued(-1, 1440, 700))];
     world.pod["metadata"]["uid"] = json!("another");
     assert_eq!(world.certificate().request, None);
 }
@@ -256,16 +256,19 @@ fn without_a_request_the_pod_says_how_far_it_got() {
 }
 
 #[test]
-fn the_kubelets_words_are_repeated_while_the_pod_does_not_start() {
+fn the_warnings_of_others_are_repeated_while_the_pod_does_not_start() {
     let mut world = world();
     let mount = |minutes: i64, note: &str| {
         json!({
-            "metadata": {"name": note}, "reason": "FailedMount", "note": note,
+            "metadata": {"name": note}, "type": "Warning", "reason": "FailedMount", "note": note,
             "deprecatedLastTimestamp": at(minutes),
         })
     };
     world.events = vec![mount(-1, "the later"), mount(-3, "the earlier")];
-    assert_eq!(world.report().kubelet.as_deref(), Some("the later"));
+    let mut own = event("a", -1, "NoMatchingService");
+    own["type"] = json!("Warning");
+    world.events.push(own);
+    assert_eq!(world.report().warnings, ["FailedMount: the later"]);
 }
 
 #[test]

@@ -29,9 +29,9 @@ pub(super) fn page(report: &PodReport, ink: Ink) -> String {
         page.push('\n');
         of_source(&mut page, source, ink);
     }
-    if let Some(words) = &report.kubelet {
+    for warning in &report.warnings {
         page.push('\n');
-        row(&mut page, "kubelet", words);
+        row(&mut page, "event", warning);
     }
     for not_shown in &report.not_shown {
         page.push('\n');

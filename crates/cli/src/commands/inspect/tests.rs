@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::page::wrapped;
 
 #[test]
 fn times_on_the_command_line() {
