@@ -72,6 +72,8 @@ pub struct WaitingReport {
     pub since: Option<Timestamp>,
     /// The reason word, if it is known.
     pub reason: Option<String>,
+    /// Whether a controller said so, in an Event; else it follows from the objects that can be seen.
+    pub told: bool,
     /// In words why.
     pub message: String,
     /// What would help.
@@ -155,8 +157,9 @@ fn waiting(view: &View<'_>) -> Vec<WaitingReport> {
         .iter()
         .filter(|request| matches!(request.answer(), Answer::None))
         .map(|request| {
-            let told = request.told(events);
-            let (word, message) = match told {
+            let event = request.told(events);
+            let told = event.is_some();
+            let (word, message) = match event {
                 Some(told) => (Some(told.reason), told.message),
                 None => match (view.expected)(request) {
                     Ok(Expectation::Wait(told)) => (Some(told.reason), told.message),
@@ -179,6 +182,7 @@ fn waiting(view: &View<'_>) -> Vec<WaitingReport> {
                 signer: request.signer().to_owned(),
                 since: request.created(),
                 reason: word,
+                told,
                 message,
                 cure: known.map(|known| format!("{} ({})", known.cure, known.who)),
             }
@@ -222,9 +226,11 @@ fn of_waiting(
             oldest.namespace, oldest.pod
         ),
     ));
-    if controllers.is_empty() && view.leases.is_ok() && view.pods.is_ok() {
+    // One outside the cluster that shares no work shows itself by its Events alone.
+    let silent = waiting.iter().all(|request| !request.told) && view.events.is_ok();
+    if controllers.is_empty() && silent && view.leases.is_ok() && view.pods.is_ok() {
         findings.push(Finding::error(
-            "no controller shows itself, by a Lease or as a pod, and requests wait",
+            "no controller shows itself, by a Lease, as a pod or by Events, and requests wait",
             "podcert install, or see why its pods are not there",
         ));
     }

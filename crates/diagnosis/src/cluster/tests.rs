@@ -184,6 +184,9 @@ fn nobody_to_answer_is_an_error_only_where_somebody_asks() {
         "{findings:?}"
     );
     assert_eq!(world.report().signers[0].answered, None);
+    // Somebody outside the cluster told why.
+    world.events = vec![event("a", -4, "NoMatchingService")];
+    assert_eq!(world.findings().len(), 1, "{:?}", world.findings());
 }
 
 #[test]

@@ -21,7 +21,8 @@ pub(super) fn page(report: &ClusterReport, now: Timestamp, ink: Ink) -> String {
         row(
             &mut page,
             "",
-            "no controller shows itself, by a Lease or as a pod with podcert's labels",
+            "no controller shows itself, by a Lease or as a pod with podcert's labels (a sandbox's, or another \
+             outside the cluster, does not)",
         );
     }
     for controller in &report.controllers {
