@@ -3,6 +3,8 @@
 mod controllers;
 mod signers;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -11,9 +13,11 @@ use podcert_pki::inspect::describe::span;
 use podcert_resources::{ApiVersion, CERTIFICATES_GROUP, ClusterTrustBundle};
 use serde::Serialize;
 
-pub use self::controllers::{ControllerReport, LeaseState, ReplicaReport, answers, controllers};
+pub use self::controllers::{
+    Configured, ControllerReport, LeaseState, ReplicaReport, answers, controllers,
+};
 pub use self::signers::{AnchorReport, BundleReport, SignerReport};
-use crate::{Answer, Expectation, NotShown, Request, Shown, reason};
+use crate::{Answer, Expectation, NotShown, Request, Said, Shown, Told, reason};
 
 /// What was read of a cluster.
 #[expect(missing_debug_implementations, reason = "closures have none")]
@@ -22,10 +26,12 @@ pub struct View<'a> {
     pub version: Option<ApiVersion>,
     /// Leases labelled as replicas' are.
     pub leases: Shown<&'a [Lease]>,
+    /// The API server's time when the Leases were read: each is good for some seconds.
+    pub leases_read: Timestamp,
     /// The pods that hold these Leases, and others that look like controllers.
     pub pods: Shown<&'a [Pod]>,
-    /// The signers that a controller's pod answers for, by its flags; nothing if they cannot be read.
-    pub configured: &'a dyn Fn(&Pod) -> Option<Vec<String>>,
+    /// What a controller's pod is told to do by its flags; nothing if they cannot be read.
+    pub configured: &'a dyn Fn(&Pod) -> Option<Configured>,
     /// All requests.
     pub requests: Shown<&'a [Request]>,
     /// All Events of podcert.
@@ -130,9 +136,10 @@ pub fn assess(view: &View<'_>) -> ClusterReport {
     }
     let controllers = controllers::assess(view, &mut findings);
     let signers = signers::assess(view, &controllers, &mut findings);
-    let waiting = waiting(view);
+    let ours: BTreeSet<&str> = signers.iter().map(|signer| signer.name.as_str()).collect();
+    let waiting = waiting(view, &ours);
     of_waiting(view, &waiting, &controllers, &mut findings);
-    of_refused(view, &mut findings);
+    of_refused(view, &ours, &mut findings);
     findings.sort_by_key(|finding| finding.severity);
     let mut not_shown = Vec::new();
     not_shown.extend(view.leases.as_ref().err().cloned());
@@ -150,46 +157,61 @@ pub fn assess(view: &View<'_>) -> ClusterReport {
     }
 }
 
-fn waiting(view: &View<'_>) -> Vec<WaitingReport> {
+fn waiting(view: &View<'_>, ours: &BTreeSet<&str>) -> Vec<WaitingReport> {
     let requests = view.requests.as_ref().map_or(&[] as &[_], |all| all);
     let events = view.events.as_ref().map_or(&[] as &[_], |all| all);
+    let said = Said::in_events(events);
     let mut waiting: Vec<WaitingReport> = requests
         .iter()
+        .filter(|request| ours.contains(request.signer()))
         .filter(|request| matches!(request.answer(), Answer::None))
-        .map(|request| {
-            let event = request.told(events);
-            let told = event.is_some();
-            let (word, message) = match event {
-                Some(told) => (Some(told.reason), told.message),
-                None => match (view.expected)(request) {
-                    Ok(Expectation::Wait(told)) => (Some(told.reason), told.message),
-                    Ok(Expectation::Deny(told)) => (
-                        None,
-                        format!("it will be denied: {}: {}", told.reason, told.message),
-                    ),
-                    Ok(Expectation::Issue) => (
-                        None,
-                        "nothing in the objects that can be seen stands in its way".to_owned(),
-                    ),
-                    Err(unknown) => (None, unknown),
-                },
-            };
-            let known = word.as_deref().and_then(reason);
-            WaitingReport {
-                namespace: request.namespace().to_owned(),
-                pod: request.pod().to_owned(),
-                request: request.name().to_owned(),
-                signer: request.signer().to_owned(),
-                since: request.created(),
-                reason: word,
-                told,
-                message,
-                cure: known.map(|known| format!("{} ({})", known.cure, known.who)),
-            }
-        })
+        .map(|request| why(request, said.of(request), (view.expected)(request)))
         .collect();
     waiting.sort_by_key(|request| request.since);
     waiting
+}
+
+/// Why `request` waits: what an Event said, unless the objects say something else by now.
+fn why(
+    request: &Request,
+    event: Option<Told>,
+    expected: Result<Expectation, String>,
+) -> WaitingReport {
+    let told = event.is_some();
+    let clear = "nothing in the objects that can be seen stands in its way";
+    let (word, message) = match (event, expected) {
+        (Some(said), Ok(Expectation::Wait(now))) if now.reason != said.reason => (
+            Some(now.reason),
+            format!("{} (an Event said before: {})", now.message, said.reason),
+        ),
+        (Some(said), Ok(Expectation::Issue)) => (
+            Some(said.reason),
+            format!(
+                "{} (when the Event was written; by now {clear})",
+                said.message
+            ),
+        ),
+        (Some(said), _) => (Some(said.reason), said.message),
+        (None, Ok(Expectation::Wait(now))) => (Some(now.reason), now.message),
+        (None, Ok(Expectation::Deny(now))) => (
+            None,
+            format!("it will be denied: {}: {}", now.reason, now.message),
+        ),
+        (None, Ok(Expectation::Issue)) => (None, clear.to_owned()),
+        (None, Err(unknown)) => (None, unknown),
+    };
+    let known = word.as_deref().and_then(reason);
+    WaitingReport {
+        namespace: request.namespace().to_owned(),
+        pod: request.pod().to_owned(),
+        request: request.name().to_owned(),
+        signer: request.signer().to_owned(),
+        since: request.created(),
+        reason: word,
+        told,
+        message,
+        cure: known.map(|known| format!("{} ({})", known.cure, known.who)),
+    }
 }
 
 fn of_waiting(
@@ -236,8 +258,10 @@ fn of_waiting(
     }
 }
 
-fn of_refused(view: &View<'_>, findings: &mut Vec<Finding>) {
+/// One finding for each signer and reason: a Deployment with a wrong annotation is one thing to correct.
+fn of_refused(view: &View<'_>, ours: &BTreeSet<&str>, findings: &mut Vec<Finding>) {
     let requests = view.requests.as_ref().map_or(&[] as &[_], |all| all);
+    let mut refused: BTreeMap<(String, String), (usize, Finding)> = BTreeMap::new();
     for request in requests {
         let Answer::Refused {
             condition,
@@ -247,16 +271,34 @@ fn of_refused(view: &View<'_>, findings: &mut Vec<Finding>) {
         else {
             continue;
         };
-        let known = reason(&word).map(|known| known.cure);
-        findings.push(Finding::warning(
-            format!(
-                "pod {}/{} was refused a certificate of {}: {condition}, {word}: {message}",
-                request.namespace(),
-                request.pod(),
-                request.signer()
-            ),
-            known.unwrap_or("correct what the message names, and make the pod anew"),
-        ));
+        if !ours.contains(request.signer()) {
+            continue;
+        }
+        let known = refused
+            .entry((request.signer().to_owned(), word.clone()))
+            .or_insert_with(|| {
+                let cure = reason(&word).map(|known| known.cure);
+                let finding = Finding::warning(
+                    format!(
+                        "pod {}/{} was refused a certificate of {}: {condition}, {word}: {message}",
+                        request.namespace(),
+                        request.pod(),
+                        request.signer()
+                    ),
+                    cure.unwrap_or("correct what the message names, and make the pod anew"),
+                );
+                (0, finding)
+            });
+        known.0 += 1;
+    }
+    for (count, mut finding) in refused.into_values() {
+        if count > 1 {
+            finding.message = format!(
+                "{count} requests were refused, one of them: {}",
+                finding.message
+            );
+        }
+        findings.push(finding);
     }
 }
 

@@ -27,7 +27,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use crate::reasons::{Reason, reason};
-pub use crate::request::{Answer, Expectation, Request, Told};
+pub use crate::request::{Answer, Expectation, Request, Said, Told};
 
 /// Something that could not be looked at: what, and in words why.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]

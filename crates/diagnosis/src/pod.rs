@@ -115,6 +115,8 @@ pub enum Wants {
 pub enum State {
     /// It is there.
     Present,
+    /// It was there when the pod started; what is there now only the pod and its node can see.
+    Assumed,
     /// It could not be found out.
     Unknown,
     /// It is there, but something about it wants attention.

@@ -1,11 +1,11 @@
 //! A request as people ask about it: whose, how old, how it was answered, or what it waits for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::PodCertificateRequest;
 use k8s_openapi::api::events::v1::Event;
-use podcert_pki::Chain;
+use podcert_pki::{CertificationRequest, Chain, KeyType};
 use podcert_resources::event::REPORTING_CONTROLLER;
 
 /// A request, in whatever version it was read; both have the same fields where it matters here.
@@ -132,20 +132,42 @@ impl Request {
         Answer::None
     }
 
-    /// What podcert last said of it in an Event.
-    pub fn told(&self, events: &[Event]) -> Option<Told> {
-        let about = |event: &&Event| {
-            event.reporting_controller.as_deref() == Some(REPORTING_CONTROLLER)
-                && event
-                    .related
-                    .as_ref()
-                    .and_then(|related| related.uid.as_deref())
-                    == Some(self.uid())
-        };
-        let last = events
-            .iter()
-            .filter(about)
-            .max_by_key(|event| event.event_time.as_ref().map(|at| at.0))?;
+    /// The type of its key, as `keyType` of a projection has it. Nothing if the key is not shown.
+    pub fn key_type(&self) -> Option<KeyType> {
+        let csr = CertificationRequest::from_der(&self.0.spec.stub_pkc_s10_request.0).ok()?;
+        Some(csr.public_key().key_type())
+    }
+}
+
+/// What podcert said of requests in Events.
+#[derive(Debug, Default)]
+pub struct Said<'a>(HashMap<&'a str, &'a Event>);
+
+impl<'a> Said<'a> {
+    /// Of each request the newest of `events`.
+    pub fn in_events(events: &'a [Event]) -> Self {
+        let mut newest: HashMap<&str, &Event> = HashMap::new();
+        for event in events {
+            let is_own = event.reporting_controller.as_deref() == Some(REPORTING_CONTROLLER);
+            let related = event.related.as_ref();
+            let Some(uid) = related.and_then(|related| related.uid.as_deref()) else {
+                continue;
+            };
+            if !is_own {
+                continue;
+            }
+            let known = newest.entry(uid).or_insert(event);
+            if known.event_time.as_ref().map(|at| at.0) <= event.event_time.as_ref().map(|at| at.0)
+            {
+                *known = event;
+            }
+        }
+        Self(newest)
+    }
+
+    /// What was said last of `request`.
+    pub fn of(&self, request: &Request) -> Option<Told> {
+        let last = self.0.get(request.uid())?;
         Some(Told {
             reason: last.reason.clone()?,
             message: last.note.clone().unwrap_or_default(),

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use podcert_pki::ca::{self, CaSpec, SubjectName};
 use podcert_pki::{
     Certificate, Chain, ExtKeyUsages, IssuerContext, KeyType, LeafNames, LeafSpec, PrivateKey,
-    Serial, Validity,
+    Serial, Validity, empty_csr,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -62,6 +62,10 @@ pub(crate) fn chain(from: i64, until: i64) -> String {
 
 /// A request of pod shop/web for service-dns, made so many minutes from now, with this status.
 pub(crate) fn request(name: &str, minutes: i64, status: &Value) -> crate::Request {
+    of_csr(name, minutes, status, &json!("MAo="))
+}
+
+fn of_csr(name: &str, minutes: i64, status: &Value, csr: &Value) -> crate::Request {
     let object: k8s_openapi::api::certificates::v1::PodCertificateRequest = read(json!({
         "metadata": {
             "namespace": "shop", "name": name, "uid": format!("uid-of-{name}"),
@@ -70,11 +74,18 @@ pub(crate) fn request(name: &str, minutes: i64, status: &Value) -> crate::Reques
         "spec": {
             "signerName": "row-major.net/service-dns", "podName": "web", "podUID": "p",
             "serviceAccountName": "default", "serviceAccountUID": "s",
-            "nodeName": "n1", "nodeUID": "n", "stubPKCS10Request": "MAo=",
+            "nodeName": "n1", "nodeUID": "n", "stubPKCS10Request": csr,
         },
         "status": status,
     }));
     object.into()
+}
+
+/// A request that was made now for a key of this type.
+pub(crate) fn with_key(name: &str, key_type: KeyType) -> crate::Request {
+    let key = PrivateKey::generate(key_type).unwrap();
+    let csr = k8s_openapi::ByteString(empty_csr(&key).unwrap());
+    of_csr(name, 0, &json!({}), &json!(csr))
 }
 
 /// The status of a request that was answered with a certificate.

@@ -125,6 +125,11 @@ pub(crate) fn policies(args: &Args) -> Result<Vec<Policy>> {
     Ok(signers.map(|signer| signer.policy).collect())
 }
 
+/// The application whose work a controller with these flags shares.
+pub(crate) fn application(args: &Args) -> Option<String> {
+    Some(args.config().ok()?.application?.to_string())
+}
+
 /// Whether a controller with these flags starts, as far as the flags tell.
 ///
 /// # Errors

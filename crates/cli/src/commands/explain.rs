@@ -27,8 +27,8 @@ use crate::page::Ink;
     after_long_help = "EXAMPLES\n  podcert explain pod shop/web-0\n  \
         podcert explain pod shop/web-0 --output json\n\n\
         EXIT CODES\n  0  all of it is there, or the pod asks for nothing\n  \
-        1  it could not be looked at; the message says why\n  2  wrong usage\n  \
-        3  something is awaited, missing or refused\n\n\
+        1  some of it could not be looked at; it says why\n  2  wrong usage\n  \
+        3  something is awaited, missing, refused or overdue\n\n\
         What each reason means: docs/operations.md."
 )]
 pub(crate) struct Args {
@@ -70,10 +70,13 @@ pub(crate) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
         Format::Text => output::text(page::page(&report, Ink::of_stdout()).trim_end())?,
         format => output::object(format, &report)?,
     }
-    Ok(match report.worst() {
-        None | Some(State::Present | State::Attention) => ExitCode::SUCCESS,
-        Some(State::Unknown) => ExitCode::FAILURE,
-        Some(_) => ExitCode::from(NOT_ALL),
+    let is = |wanted: fn(State) -> bool| report.sources.iter().any(|source| wanted(source.state));
+    Ok(if is(|state| state >= State::Attention) {
+        ExitCode::from(NOT_ALL)
+    } else if is(|state| state == State::Unknown) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     })
 }
 
@@ -122,7 +125,7 @@ async fn answering(reader: &Reader) -> Result<(Vec<ControllerReport>, Vec<Policy
     let found = Controllers::find(reader).await?;
     let policies = found.policies();
     let all_shown = found.leases.is_ok() && found.pods.is_ok();
-    Ok((found.report(reader.now()), policies, all_shown))
+    Ok((found.report(), policies, all_shown))
 }
 
 /// Namespace and name of a pod as it was given.

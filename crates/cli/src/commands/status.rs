@@ -21,7 +21,7 @@ use crate::page::Ink;
         It looks with the rights of the kubeconfig and changes nothing; what it may not see it says. Counts \
         are of the requests that Kubernetes still keeps, those of the last fifteen minutes.",
     after_long_help = "EXAMPLES\n  podcert status\n  podcert status --output json\n\n\
-        EXIT CODES\n  0  nothing wants attention\n  1  it could not be looked at; the message says why\n  \
+        EXIT CODES\n  0  nothing wants attention\n  1  it could not be looked at, or not all of it; it says why\n  \
         2  wrong usage\n  3  something wants attention, see the findings\n\n\
         Of one pod: podcert explain pod NAMESPACE/NAME. What each reason means: docs/operations.md."
 )]
@@ -45,17 +45,14 @@ pub(crate) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
     let bundles = reader.bundles().await?;
     let events = reader.events_of_podcert().await?;
     let controllers = Controllers::find(&reader).await?;
-    let untold = |request: &Request| {
-        let events = events.as_deref().unwrap_or_default();
-        request.told(events).is_none()
-    };
     let policies = controllers.policies();
-    let expected = Expectations::of(&reader, &requests, untold, &policies, &bundles).await?;
+    let expected = Expectations::of(&reader, &requests, |_| true, &policies, &bundles).await?;
     let expect = |request: &Request| -> Result<Expectation, String> { expected.get(request) };
     let now = reader.now();
     let report = cluster::assess(&View {
         version: requests.version,
         leases: controllers.leases.as_deref().map_err(Clone::clone),
+        leases_read: controllers.leases_read,
         pods: controllers.pods.as_deref().map_err(Clone::clone),
         configured: &configured,
         requests: requests.all.as_deref().map_err(Clone::clone),
@@ -68,10 +65,12 @@ pub(crate) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
         Format::Text => output::text(page::page(&report, now, Ink::of_stdout()).trim_end())?,
         format => output::object(format, &report)?,
     }
-    Ok(if report.findings.is_empty() {
-        ExitCode::SUCCESS
-    } else {
+    Ok(if !report.findings.is_empty() {
         ExitCode::from(ATTENTION)
+    } else if !report.not_shown.is_empty() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     })
 }
 

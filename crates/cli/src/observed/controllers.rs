@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use podcert_diagnosis::cluster::{self, ControllerReport};
+use podcert_diagnosis::cluster::{self, Configured, ControllerReport};
 use podcert_diagnosis::{NotShown, Shown};
 use podcert_issuance::Policy;
 use podcert_resources::lease::APPLICATION_LABEL;
@@ -16,6 +16,8 @@ use crate::commands::controller;
 pub(crate) struct Controllers {
     /// Leases of replicas.
     pub(crate) leases: Shown<Vec<Lease>>,
+    /// The API server's time when they were read.
+    pub(crate) leases_read: Timestamp,
     /// Pods of replicas, and pods labelled as podcert's.
     pub(crate) pods: Shown<Vec<Pod>>,
 }
@@ -33,6 +35,7 @@ impl Controllers {
                 "Leases",
             )
             .await?;
+        let leases_read = reader.now();
         let labelled: Shown<Vec<Pod>> = reader
             .list("/api/v1/pods", &format!("labelSelector={LABELS}"), "pods")
             .await?;
@@ -64,31 +67,40 @@ impl Controllers {
             Some(not_shown) if pods.is_empty() => Err(not_shown),
             _ => Ok(pods),
         };
-        Ok(Self { leases, pods })
+        Ok(Self {
+            leases,
+            leases_read,
+            pods,
+        })
     }
 
     /// Them, as `podcert status` tells of them.
-    pub(crate) fn report(&self, now: Timestamp) -> Vec<ControllerReport> {
+    pub(crate) fn report(&self) -> Vec<ControllerReport> {
         let leases = self.leases.as_deref().unwrap_or_default();
         let pods = self.pods.as_deref().unwrap_or_default();
-        cluster::controllers(leases, pods, &configured, now)
+        cluster::controllers(leases, pods, &configured, self.leases_read)
     }
 
     /// What those that were found issue, as their command lines say.
     pub(crate) fn policies(&self) -> Vec<Policy> {
         let pods = self.pods.iter().flatten();
-        pods.filter_map(policies).flatten().collect()
+        let policies = pods.filter_map(|pod| controller::policies(&args(pod)?).ok());
+        policies.flatten().collect()
     }
 }
 
-/// The signers that the controller in `pod` answers for; nothing if its command line cannot be read.
-pub(crate) fn configured(pod: &Pod) -> Option<Vec<String>> {
-    let signers = policies(pod)?.into_iter();
-    Some(signers.map(|policy| policy.signer.to_string()).collect())
+/// What the controller in `pod` is told to do; nothing if its command line cannot be read.
+pub(crate) fn configured(pod: &Pod) -> Option<Configured> {
+    let args = args(pod)?;
+    let policies = controller::policies(&args).ok()?.into_iter();
+    Some(Configured {
+        signers: policies.map(|policy| policy.signer.to_string()).collect(),
+        application: controller::application(&args),
+    })
 }
 
-/// What the controller in `pod` issues: of the first container that runs one.
-fn policies(pod: &Pod) -> Option<Vec<Policy>> {
+/// The flags of the first container of `pod` that runs a controller.
+fn args(pod: &Pod) -> Option<controller::Args> {
     let containers = &pod.spec.as_ref()?.containers;
     containers.iter().find_map(|container| {
         let command = container.command.iter().flatten();
@@ -99,8 +111,7 @@ fn policies(pod: &Pod) -> Option<Vec<Policy>> {
             .skip(at + 1)
             .map(|word| (*word).clone())
             .collect();
-        let args = controller::read(&flags).ok()?;
-        controller::policies(&args).ok()
+        controller::read(&flags).ok()
     })
 }
 

@@ -1,8 +1,9 @@
 //! What a controller would do with requests that nobody has told anything about.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Result;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use podcert_controller::Trial;
@@ -10,7 +11,8 @@ use podcert_diagnosis::{Expectation, Request, Shown, Told};
 use podcert_issuance::{Decision, NamePolicy, Policy, pod_identity, service_dns, spiffe};
 use podcert_pki::{TrustBundle, Validity};
 use podcert_resources::{
-    ClusterTrustBundle, Identity, Pod, PodCertificateRequest, Service, bundle, signers,
+    ApiVersion, CERTIFICATES_GROUP, ClusterTrustBundle, Identity, Pod, PodCertificateRequest,
+    Service, bundle, signers,
 };
 
 use super::{Reader, Requests};
@@ -31,26 +33,34 @@ impl Expectations {
         policies: &[Policy],
         bundles: &Shown<Vec<ClusterTrustBundle>>,
     ) -> Result<Self> {
-        let mut expectations = HashMap::new();
-        let mut near = BTreeMap::new();
         let mut open: Vec<&Request> = requests.all.iter().flatten().collect();
         open.retain(|request| requests.open.contains_key(request.uid()) && about(request));
         open.sort_by_key(|request| request.created());
-        for request in open.into_iter().take(MOST) {
-            let Some(lean) = requests.open.get(request.uid()) else {
-                continue;
-            };
-            if !near.contains_key(request.namespace()) {
-                let read = services(reader, request.namespace()).await?;
-                near.insert(request.namespace().to_owned(), read);
-            }
-            let named = Named::read(reader, lean).await?;
-            let Some(services) = near.get(request.namespace()) else {
-                continue;
-            };
-            let expected = expect(lean, services, named, policies, bundles, reader.now());
-            expectations.insert(request.uid().to_owned(), expected);
-        }
+        open.truncate(MOST);
+        let namespaces: BTreeSet<&str> = open.iter().map(|request| request.namespace()).collect();
+        let near: BTreeMap<&str, Services> = stream::iter(namespaces)
+            .map(async |namespace| anyhow::Ok((namespace, services(reader, namespace).await?)))
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let near = &near;
+        let expectations = stream::iter(open)
+            .map(async |request| {
+                let (Some(lean), Some(services)) = (
+                    requests.open.get(request.uid()),
+                    near.get(request.namespace()),
+                ) else {
+                    return Ok(None);
+                };
+                let named = Named::read(reader, lean).await?;
+                let lean = with_key(reader, requests, lean).await?;
+                let expected = expect(&lean, services, named, policies, bundles, reader.now());
+                anyhow::Ok(Some((request.uid().to_owned(), expected)))
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_filter_map(async |found| Ok(found))
+            .try_collect()
+            .await?;
         Ok(Self(expectations))
     }
 
@@ -61,6 +71,31 @@ impl Expectations {
             .cloned()
             .unwrap_or_else(|| Err("why it waits was not looked into".to_owned()))
     }
+}
+
+/// `request` as the controller reads it: v1 does not show the key of a kubelet of 1.35, v1beta1 does.
+async fn with_key(
+    reader: &Reader,
+    requests: &Requests,
+    request: &PodCertificateRequest,
+) -> Result<PodCertificateRequest> {
+    let is_shown = request.spec.csr_der().is_ok_and(|der| !der.is_empty());
+    let metadata = &request.metadata;
+    if let (false, Some(ApiVersion::V1), Some(namespace), Some(name)) = (
+        is_shown,
+        requests.version,
+        &metadata.namespace,
+        &metadata.name,
+    ) {
+        let version = ApiVersion::V1Beta1.as_str();
+        let path = format!(
+            "/apis/{CERTIFICATES_GROUP}/{version}/namespaces/{namespace}/podcertificaterequests/{name}"
+        );
+        if let Ok(Some(shown)) = reader.object(&path, "its request").await? {
+            return Ok(shown);
+        }
+    }
+    Ok(request.clone())
 }
 
 /// A namespace's Services, or why they may not be looked at.
@@ -191,3 +226,4 @@ fn longest(bundle: &ClusterTrustBundle) -> Option<Validity> {
 
 /// A person reads no more, and each costs some requests.
 const MOST: usize = 100;
+const AT_ONCE: usize = 8;

@@ -47,6 +47,18 @@ pub struct ReplicaReport {
     pub image: Option<String>,
     /// How often its container was started again.
     pub restarts: i32,
+    /// When its pod was made.
+    #[serde(skip)]
+    created: Option<Timestamp>,
+}
+
+/// What the command line of a controller's pod says.
+#[derive(Clone, Debug, Default)]
+pub struct Configured {
+    /// The signers it answers for.
+    pub signers: Vec<String>,
+    /// The application whose work it shares.
+    pub application: Option<String>,
 }
 
 /// What a replica's Lease says.
@@ -100,7 +112,7 @@ pub fn answers(controllers: &[ControllerReport], all_shown: bool, signer: &str) 
 pub(super) fn assess(view: &View<'_>, findings: &mut Vec<Finding>) -> Vec<ControllerReport> {
     let leases = view.leases.as_ref().map_or(&[] as &[_], |all| all);
     let pods = view.pods.as_ref().map_or(&[] as &[_], |all| all);
-    let controllers = controllers(leases, pods, view.configured, view.now);
+    let controllers = controllers(leases, pods, view.configured, view.leases_read);
     for controller in &controllers {
         judge(view, controller, findings);
     }
@@ -108,12 +120,12 @@ pub(super) fn assess(view: &View<'_>, findings: &mut Vec<Finding>) -> Vec<Contro
     controllers
 }
 
-/// Those whose replicas hold `leases`, and those in `pods` that hold none. `configured` says which signers
-/// a pod's controller answers for, if its flags can be read.
+/// Those whose replicas hold `leases`, which were read at `now`, and those in `pods` that hold none.
+/// `configured` says what a pod's controller is told to do, if its flags can be read.
 pub fn controllers(
     leases: &[Lease],
     pods: &[Pod],
-    configured: &dyn Fn(&Pod) -> Option<Vec<String>>,
+    configured: &dyn Fn(&Pod) -> Option<Configured>,
     now: Timestamp,
 ) -> Vec<ControllerReport> {
     let mut groups = Groups::default();
@@ -142,7 +154,12 @@ pub fn controllers(
             continue;
         }
         let replica = replica(name, LeaseState::None, Some(pod));
-        add(&mut groups, (namespace, None), replica, configured(pod));
+        let configured = configured(pod);
+        // One that has no Lease yet is still one of its application.
+        let application = configured
+            .as_ref()
+            .and_then(|found| found.application.clone());
+        add(&mut groups, (namespace, application), replica, configured);
     }
     groups.into_values().collect()
 }
@@ -154,7 +171,7 @@ fn add(
     groups: &mut Groups,
     key: (String, Option<String>),
     replica: ReplicaReport,
-    signers: Option<Vec<String>>,
+    configured: Option<Configured>,
 ) {
     let group = groups
         .entry(key.clone())
@@ -165,9 +182,9 @@ fn add(
             signers: None,
         });
     group.replicas.push(replica);
-    if let Some(signers) = signers {
+    if let Some(configured) = configured {
         let known = group.signers.get_or_insert_default();
-        known.extend(signers);
+        known.extend(configured.signers);
         known.sort();
         known.dedup();
     }
@@ -188,6 +205,9 @@ fn replica(name: String, lease: LeaseState, pod: Option<&Pod>) -> ReplicaReport 
         lease,
         has_pod: pod.is_some(),
         ready,
+        created: pod
+            .and_then(|pod| pod.metadata.creation_timestamp.as_ref())
+            .map(|at| at.0),
         node: spec.and_then(|spec| spec.node_name.clone()),
         image: container.and_then(|container| container.image.clone()),
         restarts: containers
@@ -228,12 +248,15 @@ fn judge(view: &View<'_>, controller: &ControllerReport, findings: &mut Vec<Find
                 format!("kubectl -n {namespace} logs {name}"),
             ));
         }
-        if replica.has_pod && !replica.ready {
+        let is_new = replica
+            .created
+            .is_some_and(|at| view.now.duration_since(at).as_secs() < STARTS_WITHIN_SECONDS);
+        if replica.has_pod && !replica.ready && !is_new {
             findings.push(Finding::warning(
                 format!("replica {namespace}/{name} is not ready"),
                 format!(
-                    "what is missing, it says itself: kubectl get --raw \
-                     /api/v1/namespaces/{namespace}/pods/{name}:8080/proxy/readyz; or its log"
+                    "what is missing, it says itself: its log, or kubectl -n {namespace} port-forward \
+                     pod/{name} 8080 and curl localhost:8080/readyz"
                 ),
             ));
         }
@@ -293,7 +316,11 @@ fn find<'a>(pods: &'a [Pod], namespace: &str, name: &str) -> Option<&'a Pod> {
     })
 }
 
+/// Whether it does no work any more, or is about to do none.
 fn has_ended(pod: &Pod) -> bool {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return true;
+    }
     let phase = pod
         .status
         .as_ref()
@@ -324,3 +351,6 @@ fn state(lease: &Lease, now: Timestamp) -> LeaseState {
         renewed => LeaseState::RanOut { renewed },
     }
 }
+
+/// A replica that is made during a rollout is ready by then.
+const STARTS_WITHIN_SECONDS: i64 = 60;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use podcert_pki::inspect::describe::span;
 use podcert_pki::{Certificate, TrustBundle};
-use podcert_resources::{ClusterTrustBundle, bundle};
+use podcert_resources::{ClusterTrustBundle, bundle, signers};
 use serde::Serialize;
 
 use super::{ControllerReport, Finding, View};
@@ -29,6 +29,9 @@ pub struct SignerReport {
     pub refused: usize,
     /// When the last of them was issued.
     pub last_issued: Option<Timestamp>,
+    /// When the first of the CAs ends that certificates are issued under: the intermediates and the anchor
+    /// of the newest that is known, or else the first anchor of the bundle, whose CA is to sign.
+    pub signing_expires: Option<Timestamp>,
 }
 
 /// A signer's ClusterTrustBundle.
@@ -67,7 +70,10 @@ pub(super) fn assess(
         .map(String::as_str)
         .collect();
     let mut names = configured.clone();
-    names.extend(requests.iter().map(Request::signer));
+    // Requests of other signers are none of podcert's business.
+    let usual = [signers::SERVICE_DNS, signers::SPIFFE, signers::POD_IDENTITY];
+    let asked = requests.iter().map(Request::signer);
+    names.extend(asked.filter(|name| usual.contains(name)));
     // Bundles of podcert's making have a name that follows from the signer's.
     names.extend(bundles.iter().filter_map(|known| {
         let signer = known.spec.signer_name.as_deref()?;
@@ -101,6 +107,7 @@ fn of_signer(
         waiting: 0,
         refused: 0,
         last_issued: None,
+        signing_expires: None,
     };
     let mut newest = None;
     for request in requests.iter().filter(|request| request.signer() == name) {
@@ -119,7 +126,10 @@ fn of_signer(
         }
     }
     report.last_issued = newest.as_ref().and_then(|(at, _)| *at);
-    let top = newest.and_then(|(_, chain)| chain.certificates().last().cloned());
+    let chain = newest.map(|(_, chain)| chain);
+    let top = chain
+        .as_ref()
+        .and_then(|chain| chain.certificates().last().cloned());
     let wanted = bundle::name(name);
     let own = bundles
         .iter()
@@ -135,6 +145,16 @@ fn of_signer(
                 .collect(),
         }
     });
+    let anchors = report.bundle.iter().flat_map(|own| &own.anchors);
+    let anchor = anchors
+        .clone()
+        .find(|anchor| anchor.signs)
+        .or_else(|| anchors.clone().next());
+    let intermediates = chain.iter().flat_map(podcert_pki::Chain::intermediates);
+    report.signing_expires = intermediates
+        .map(Certificate::not_after)
+        .chain(anchor.map(|anchor| anchor.not_after))
+        .min();
     report
 }
 
@@ -175,17 +195,29 @@ fn judge(view: &View<'_>, signer: &SignerReport, findings: &mut Vec<Finding>) {
         )),
         Some(_) => {}
     }
-    for anchor in own.anchors.iter().filter(|anchor| anchor.signs) {
-        let left = anchor.not_after.duration_since(view.now).as_hours() / 24;
-        if left < SOON_DAYS && anchor.not_after > view.now {
-            findings.push(Finding::warning(
+    let Some(expires) = signer.signing_expires else {
+        return;
+    };
+    let cure =
+        "append a new CA to the signer's pool, and move it to the front when clients have it";
+    if expires <= view.now {
+        if last.is_some_and(|last| last > view.now) {
+            findings.push(Finding::error(
                 format!(
-                    "the CA of signer {name} expires in {}",
-                    span(view.now, anchor.not_after)
+                    "the CA that signs for {name} expired {} ago: nothing can be issued under it",
+                    span(expires, view.now)
                 ),
-                "append a new CA to the signer's pool, and move it to the front when clients have it",
+                "a CA that is valid, first in the signer's pool, now",
             ));
         }
+    } else if expires.duration_since(view.now).as_hours() / 24 < SOON_DAYS {
+        findings.push(Finding::warning(
+            format!(
+                "the CA that signs for {name} expires in {}",
+                span(view.now, expires)
+            ),
+            cure,
+        ));
     }
 }
 

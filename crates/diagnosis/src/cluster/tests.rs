@@ -15,6 +15,8 @@ struct World {
     events: Vec<Value>,
     bundles: Vec<Value>,
     expected: Result<Expectation, String>,
+    application: Option<String>,
+    now: Timestamp,
 }
 
 fn world() -> World {
@@ -26,6 +28,8 @@ fn world() -> World {
         events: Vec::new(),
         bundles: vec![bundle(&json!({}))],
         expected: Ok(Expectation::Issue),
+        application: Some("podcert-controller".into()),
+        now: now(),
     }
 }
 
@@ -61,12 +65,18 @@ impl World {
             version: self.version,
             leases: Ok(&leases),
             pods: Ok(&pods),
-            configured: &|_| Some(vec![SIGNER.to_owned()]),
+            leases_read: now(),
+            configured: &|_| {
+                Some(Configured {
+                    signers: vec![SIGNER.to_owned()],
+                    application: self.application.clone(),
+                })
+            },
             requests: Ok(&self.requests),
             events: Ok(&events),
             bundles: Ok(&bundles),
             expected: &|_| self.expected.clone(),
-            now: now(),
+            now: self.now,
         })
     }
 
@@ -119,11 +129,54 @@ fn replicas_that_do_not_do_their_share_are_found() {
 fn a_pod_that_shares_no_work_is_a_controller_too() {
     let mut world = world();
     world.leases.clear();
+    world.application = None;
     world.pods = vec![pod("alone", true)];
     let report = world.report();
     assert_eq!(report.controllers[0].application, None);
     assert_eq!(report.controllers[0].replicas[0].lease, LeaseState::None);
     assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+#[test]
+fn a_replica_that_has_no_lease_yet_is_one_of_its_application() {
+    let mut world = world();
+    let mut surge = pod("three", false);
+    surge["metadata"]["creationTimestamp"] = json!(now());
+    world.pods.push(surge);
+    let mut ended = pod("four", false);
+    ended["metadata"]["deletionTimestamp"] = json!(now());
+    world.pods.push(ended);
+    let report = world.report();
+    assert_eq!(report.controllers.len(), 1);
+    assert_eq!(report.controllers[0].replicas.len(), 3);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+
+    // It had its time.
+    world.pods[2]["metadata"]["creationTimestamp"] = json!(at(-3));
+    let findings = world.findings();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].contains("three is not ready"), "{findings:?}");
+}
+
+#[test]
+fn a_ca_that_ends_soon_is_told_of_though_nothing_was_issued() {
+    let mut world = world();
+    let report = world.report();
+    assert_eq!(report.signers[0].signing_expires, Some(at(60 * 24 * 100)));
+    world.now = at(60 * 24 * 90);
+    assert!(
+        world
+            .findings()
+            .iter()
+            .any(|found| found.contains("expires in 10 d"))
+    );
+    world.now = at(60 * 24 * 101);
+    assert!(
+        world
+            .findings()
+            .iter()
+            .any(|found| found.contains("have expired"))
+    );
 }
 
 #[test]
@@ -139,18 +192,16 @@ fn who_waits_is_told_with_reason_and_cure_the_oldest_first() {
         message: "no pod".into(),
     }));
     let report = world.report();
-    assert_eq!(
-        report.waiting[0].reason.as_deref(),
-        Some("NoMatchingService")
-    );
+    // The objects say something else by now.
+    let oldest = &report.waiting[0];
+    assert_eq!(oldest.reason.as_deref(), Some("PodNotFound"));
     assert!(
-        report.waiting[0]
-            .cure
-            .as_ref()
-            .unwrap()
-            .contains("a Service")
+        oldest
+            .message
+            .contains("an Event said before: NoMatchingService")
     );
     assert_eq!(report.waiting[1].reason.as_deref(), Some("PodNotFound"));
+    assert!(oldest.cure.as_ref().unwrap().contains("the pod is gone"));
     let finding = &report.findings[0];
     assert_eq!(
         finding.message,

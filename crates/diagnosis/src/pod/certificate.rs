@@ -7,7 +7,7 @@ use podcert_pki::inspect::describe::span;
 
 use super::{SourceReport, State, View, Wants, has_started, phase};
 use crate::{
-    Answer, Expectation, REFRESH_TAKES_MINUTES, REQUEST_KEPT_MINUTES, Request, Told, reason,
+    Answer, Expectation, REFRESH_TAKES_MINUTES, REQUEST_KEPT_MINUTES, Request, Said, Told, reason,
 };
 
 pub(super) fn explain(
@@ -38,6 +38,9 @@ pub(super) fn explain(
             request.pod_uid() == pod
                 && request.signer() == projection.signer_name
                 && request.has_annotations(projection.user_annotations.as_ref())
+                && request
+                    .key_type()
+                    .is_none_or(|key| key.as_str() == projection.key_type)
         })
         .collect();
     own.sort_by_key(|request| std::cmp::Reverse(request.created()));
@@ -131,8 +134,8 @@ fn waiting(view: &View<'_>, report: SourceReport, request: &Request) -> SourceRe
         None => "asked, not answered".to_owned(),
     };
     let events = view.events.as_ref().map_or(&[] as &[_], |events| events);
-    let report = match request.told(events) {
-        Some(told) => because(report.found(State::Waiting, ""), &since, told),
+    let report = match Said::in_events(events).of(request) {
+        Some(told) => told_so(view, report, request, &since, told),
         None => untold(view, report, request, &since),
     };
     let left = request
@@ -142,6 +145,33 @@ fn waiting(view: &View<'_>, report: SourceReport, request: &Request) -> SourceRe
         Some(left) if report.state == State::Waiting && left > 0 => report.detail(format!(
             "Kubernetes deletes the request in {left} min; the kubelet then asks anew"
         )),
+        _ => report,
+    }
+}
+
+/// An Event says why it waits. It is written once for each reason, so what is the matter now may be
+/// something else.
+fn told_so(
+    view: &View<'_>,
+    report: SourceReport,
+    request: &Request,
+    since: &str,
+    told: Told,
+) -> SourceReport {
+    let report = match (view.expected)(request) {
+        Ok(Expectation::Wait(now)) if now.reason != told.reason => {
+            because(report.found(State::Waiting, ""), since, now).detail(format!(
+                "an Event said before: {}: {}",
+                told.reason, told.message
+            ))
+        }
+        Ok(Expectation::Issue) => because(report.found(State::Waiting, ""), since, told).detail(
+            "that was when the Event was written; nothing in the objects that can be seen stands in its way now",
+        ),
+        _ => because(report.found(State::Waiting, ""), since, told),
+    };
+    match (view.answered)(request.signer()) {
+        Some(false) => nobody(report, Some(false), false),
         _ => report,
     }
 }
@@ -227,12 +257,12 @@ fn without_request(view: &View<'_>, report: SourceReport) -> SourceReport {
     if has_started(pod) {
         return report
             .found(
-                State::Present,
-                "it was issued: the pod's containers started, and they do not before",
+                State::Assumed,
+                "it was issued, as the pod's containers started, and they do not before",
             )
             .detail(format!(
-                "its request is gone, as Kubernetes keeps it for {REQUEST_KEPT_MINUTES} minutes; what \
-                 is in the file only the pod and its node can see"
+                "Kubernetes keeps requests for {REQUEST_KEPT_MINUTES} minutes, so whether it was replaced \
+                 since, and until when it is good, only the pod and its node can see"
             ));
     }
     let spec = pod.spec.as_ref();

@@ -2,7 +2,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::Told;
-use crate::testing::{at, bundle, condition, event, issued, now, read, request};
+use podcert_pki::KeyType;
+
+use crate::testing::{at, bundle, condition, event, issued, now, read, request, with_key};
 
 /// A cluster around pod shop/web, which asks for a certificate of service-dns and its anchors.
 struct World {
@@ -142,6 +144,54 @@ fn an_event_says_why_it_waits_and_the_operators_page_what_cures_it() {
 }
 
 #[test]
+fn an_event_is_of_its_time() {
+    let mut world = world();
+    world.requests = vec![request("a", -4, &json!({}))];
+    world.events = vec![event("a", -3, "NoMatchingService")];
+    world.expected = Ok(Expectation::Wait(told("NoProjection")));
+    let certificate = world.certificate();
+    assert_eq!(certificate.reason.as_deref(), Some("NoProjection"));
+    assert!(
+        certificate.details[1].contains("an Event said before: NoMatchingService"),
+        "{certificate:?}"
+    );
+
+    world.expected = Ok(Expectation::Issue);
+    world.answered = Some(false);
+    let certificate = world.certificate();
+    assert_eq!(certificate.reason.as_deref(), Some("NoMatchingService"));
+    assert!(
+        certificate.details[1].contains("stands in its way now"),
+        "{certificate:?}"
+    );
+    assert!(
+        certificate.details[2].contains("no controller that lives"),
+        "{certificate:?}"
+    );
+    assert!(certificate.cure.unwrap().contains("podcert status"));
+}
+
+#[test]
+fn projections_that_differ_in_the_key_alone_have_requests_of_their_own() {
+    let mut world = world();
+    world.requests = vec![
+        with_key("a", KeyType::EcdsaP256),
+        with_key("b", KeyType::Ed25519),
+    ];
+    assert_eq!(world.certificate().request.as_deref(), Some("a"));
+    let source = &mut world.pod["spec"]["volumes"][1]["projected"]["sources"][0];
+    source["podCertificate"]["keyType"] = json!("ED25519");
+    assert_eq!(world.certificate().request.as_deref(), Some("b"));
+    source_is_of_no_request(&mut world);
+}
+
+fn source_is_of_no_request(world: &mut World) {
+    let source = &mut world.pod["spec"]["volumes"][1]["projected"]["sources"][0];
+    source["podCertificate"]["keyType"] = json!("RSA3072");
+    assert_eq!(world.certificate().request, None);
+}
+
+#[test]
 fn without_an_event_it_is_decided_anew() {
     let mut world = world();
     world.requests = vec![request("a", -4, &json!({}))];
@@ -249,7 +299,7 @@ fn without_a_request_the_pod_says_how_far_it_got() {
         "name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
         "state": {"running": {}},
     }]);
-    assert_eq!(world.certificate().state, State::Present);
+    assert_eq!(world.certificate().state, State::Assumed);
 
     world.pod["status"]["phase"] = json!("Succeeded");
     assert!(world.certificate().summary.contains("has ended"));

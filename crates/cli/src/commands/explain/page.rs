@@ -43,6 +43,7 @@ pub(super) fn page(report: &PodReport, ink: Ink) -> String {
 fn of_source(page: &mut String, source: &SourceReport, ink: Ink) {
     let (word, severity) = match source.state {
         State::Present => ("there", None),
+        State::Assumed => ("likely", None),
         State::Attention => ("look", Some(Severity::Warning)),
         State::Unknown => ("unknown", Some(Severity::Warning)),
         State::Underway => ("asked", Some(Severity::Warning)),
@@ -75,7 +76,7 @@ fn of_source(page: &mut String, source: &SourceReport, ink: Ink) {
     if let Some(request) = source
         .request
         .as_ref()
-        .filter(|_| source.state != State::Present)
+        .filter(|_| source.state > State::Assumed)
     {
         row(page, "", &format!("request {request}"));
     }

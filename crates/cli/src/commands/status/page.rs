@@ -57,8 +57,16 @@ pub(super) fn page(report: &ClusterReport, now: Timestamp, ink: Ink) -> String {
     for not_shown in &report.not_shown {
         row(&mut page, "hidden", &not_shown.to_string());
     }
-    if report.findings.is_empty() {
-        let _ = writeln!(page, "  {}", ink.green("nothing wants attention"));
+    match (report.findings.is_empty(), report.not_shown.is_empty()) {
+        (true, true) => {
+            let _ = writeln!(page, "  {}", ink.green("nothing wants attention"));
+        }
+        (true, false) => row(
+            &mut page,
+            "",
+            "of what can be seen, nothing wants attention",
+        ),
+        (false, _) => {}
     }
     for finding in &report.findings {
         of_finding(&mut page, finding, ink);
@@ -163,6 +171,13 @@ fn of_signer(page: &mut String, signer: &SignerReport, now: Timestamp, ink: Ink)
     let last = signer
         .last_issued
         .map(|at| format!(", the last {}", distance(now, at)));
+    if let Some(expires) = signer.signing_expires {
+        row(
+            page,
+            "signs",
+            &format!("under a CA that expires {}", distance(now, expires)),
+        );
+    }
     row(
         page,
         "requests",
