@@ -39,6 +39,7 @@ mod null_signer;
 mod rates;
 mod real;
 mod release;
+mod replicas;
 mod report;
 mod run;
 mod steps;

@@ -4,7 +4,7 @@ use podcert_cases::Release;
 
 use crate::matrix::cost;
 use crate::run::Step;
-use crate::{faults, figures, forged, install, kubectl, matrix, rates, release};
+use crate::{faults, figures, forged, install, kubectl, matrix, rates, release, replicas};
 
 /// All steps. Those that leave the cluster in pieces come last.
 pub(crate) fn all() -> Vec<Step> {
@@ -23,6 +23,11 @@ pub(crate) fn all() -> Vec<Step> {
             name: "requests-per-certificate",
             releases: &release::ALL,
             run: |context| Box::pin(cost::step(context)),
+        },
+        Step {
+            name: "replicas",
+            releases: &release::ALL,
+            run: |context| Box::pin(replicas::step(context)),
         },
         // The embedded server plays 1.37, and kubectl is of that release.
         Step {

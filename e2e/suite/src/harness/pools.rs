@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::SignedDuration;
 use podcert_pki::ca::{self, CaSpec, SubjectName};
 use podcert_pki::{Certificate, KeyType, PrivateKey, Serial, Validity};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::now;
 
@@ -91,7 +91,7 @@ impl CaPool {
     ///
     /// # Errors
     /// When it cannot be made.
-    fn new(kind: CaKind) -> Result<Self> {
+    pub(crate) fn new(kind: CaKind) -> Result<Self> {
         let root_key = PrivateKey::generate(kind.key)?;
         let root = ca::new_root(&root_key, &spec("Root", &root_key)?)?;
         let (key, intermediate) = if kind.intermediate {
@@ -114,6 +114,28 @@ impl CaPool {
             kind,
             root,
             json: json.to_string().into(),
+        })
+    }
+
+    /// This pool with the CAs of others behind its own, so that its own signs.
+    ///
+    /// # Errors
+    /// Never, unless a pool is not what [`Self::new`] makes.
+    pub(crate) fn followed_by<'a>(
+        &'a self,
+        others: impl IntoIterator<Item = &'a Self>,
+    ) -> Result<Self> {
+        let mut cas = Vec::new();
+        for pool in std::iter::once(self).chain(others) {
+            let pool: Value = serde_json::from_str(&pool.json)?;
+            cas.extend(pool["CAs"].as_array().into_iter().flatten().cloned());
+        }
+        for (number, ca) in cas.iter_mut().enumerate() {
+            ca["ID"] = (number + 1).to_string().into();
+        }
+        Ok(Self {
+            json: json!({"CAs": cas}).to_string().into(),
+            ..self.clone()
         })
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Setup {
     pub(crate) log: PathBuf,
     /// The file of the pool that all signers use.
     pub(crate) pool: PathBuf,
+    /// Further flags.
+    pub(crate) flags: Vec<String>,
     /// The names of the signers, each behind that of its policy.
     signers: [(&'static str, String); 3],
 }
@@ -65,6 +67,8 @@ impl Setup {
             kubeconfig: stage.controller_kubeconfig().await?,
             log: stage.folder.join("controller.log"),
             pool: file,
+            // One signer may get a pool after the other, of which no controller saw the change.
+            flags: vec!["--remove-unknown-anchors=true".to_owned()],
             signers: Policy::ALL.map(|policy| (policy.as_str(), stage.signer(policy.as_str()))),
         })
     }
@@ -82,8 +86,7 @@ impl Setup {
             arguments.push(format!("--{policy}-ca-pool={}", self.pool.display()));
             arguments.push(format!("--{policy}-signer-name={signer}"));
         }
-        // One signer may get a pool after the other, of which no controller saw the change.
-        arguments.push("--remove-unknown-anchors=true".to_owned());
+        arguments.extend_from_slice(&self.flags);
         // It is pod-identity's too.
         arguments.push(format!("--spiffe-trust-domain={}", Self::TRUST_DOMAIN));
         arguments.push(format!("--service-account-issuer={}", Self::ISSUER));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
 };
@@ -160,7 +160,7 @@ impl Stage {
     /// # Errors
     /// When the server refuses.
     pub(crate) async fn controller_kubeconfig(&self) -> Result<PathBuf> {
-        let namespace = self.scoped("controller");
+        let namespace = self.controller_namespace();
         self.create(
             &Api::<Namespace>::all(self.admin.clone()),
             json!({"metadata": {"name": namespace}}),
@@ -215,9 +215,51 @@ impl Stage {
         Ok(path)
     }
 
+    /// The namespace that [`Self::controller_kubeconfig`] makes.
+    pub(crate) fn controller_namespace(&self) -> String {
+        self.scoped("controller")
+    }
+
+    /// Gives the controller the rights to Leases in its namespace that meshtool's manifests give.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn let_share(&self) -> Result<()> {
+        let namespace = self.controller_namespace();
+        self.create(
+            &Api::<Role>::namespaced(self.admin.clone(), &namespace),
+            json!({
+                "metadata": {"name": CONTROLLER},
+                "rules": [{
+                    "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                    "verbs": ["create", "get", "list", "watch", "update", "delete"],
+                }],
+            }),
+        )
+        .await?;
+        self.create(
+            &Api::<RoleBinding>::namespaced(self.admin.clone(), &namespace),
+            json!({
+                "metadata": {"name": CONTROLLER},
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": CONTROLLER,
+                },
+                "subjects": [
+                    {"kind": "ServiceAccount", "namespace": namespace, "name": CONTROLLER},
+                ],
+            }),
+        )
+        .await?;
+        let lease = json!({
+            "group": "coordination.k8s.io", "resource": "leases", "verb": "create",
+            "namespace": namespace,
+        });
+        self.wait_for_rights(&self.controller(), &lease).await
+    }
+
     /// Who the controller is.
     pub(crate) fn controller(&self) -> User {
-        User::service_account(&self.scoped("controller"), CONTROLLER)
+        User::service_account(&self.controller_namespace(), CONTROLLER)
     }
 
     /// What meshtool's manifests give its controller. No patch anywhere.

@@ -1,0 +1,217 @@
+//! A replica that stands still while pods, Services and its pool change, and wakes up: what it knew is of
+//! another age, and nothing of it may come out.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams};
+use podcert_pki::Chain;
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::crowd::{Answer, Crowd, LOOK, POLICIES, Replica, has, longest};
+use super::rendezvous::{BUNDLES, owner};
+use super::{A, C, D, PACE, PACED, Scene, new_pool};
+use crate::harness::PATIENCE;
+use crate::report::Goal;
+use crate::run::Context;
+
+/// The replica that publishes sleeps for 40 seconds.
+pub(super) async fn wakes(context: &Context) -> Result<Scene> {
+    let mut scene = Scene::default();
+    let names = [A, C, D];
+    let crowd = Crowd::open(context, "sleeper", &names).await?;
+    crowd.stage.let_share().await?;
+    let (old, new) = (new_pool()?, new_pool()?);
+    let (a, c, d) = tokio::try_join!(
+        crowd.start(A, &old),
+        crowd.start(C, &old),
+        crowd.start(D, &old)
+    )?;
+    let all = [&a, &c, &d];
+    crowd.share(&all, 3).await?;
+    for policy in POLICIES {
+        crowd.published(policy, &old, &new).await?;
+    }
+    let publisher = owner(BUNDLES, &names);
+    let sleeper = all.into_iter().find(|replica| replica.name == publisher);
+    let sleeper = sleeper.context("bundles are nobody's")?;
+
+    // In the middle of its work.
+    let before = crowd.ask(&POLICIES, PACED, PACE);
+    sleep(PACE * 50).await;
+    sleeper.signal(Signal::STOP)?;
+    let stopped = Instant::now();
+    // What was under way when it stopped has arrived.
+    sleep(Duration::from_millis(500)).await;
+    let asleep = crowd.revision().await?;
+
+    crowd.rotate(&new)?;
+    let rotated = Instant::now();
+    crowd.rename_service().await?;
+    for policy in POLICIES {
+        crowd.published(policy, &new, &old).await?;
+    }
+    scene.figure(
+        "replica_bundle_takeover_seconds",
+        rotated.elapsed().as_secs_f64(),
+        Goal::AtMost(30.0),
+    );
+    let before = crowd.answered(before).await?;
+    scene.figure(
+        "replica_takeover_from_sleeper_seconds",
+        longest(&before),
+        Goal::AtMost(30.0),
+    );
+    let meanwhile = crowd.ask(&POLICIES, PACED / 2, PACE);
+    let meanwhile = crowd.answered(meanwhile).await?;
+    crowd.named_anew(&meanwhile)?;
+
+    sleep_until(stopped + ASLEEP).await;
+    let lease = crowd.renewed(sleeper.name).await?;
+    let late = crowd.ask(&POLICIES, PACED, PACE);
+    sleep(PACE * 10).await;
+    sleeper.signal(Signal::CONT)?;
+    let (awake, late) =
+        tokio::try_join!(crowd.first_renewal(sleeper, &lease), crowd.answered(late))?;
+    crowd.named_anew(&late)?;
+    crowd.nothing_between(sleeper, asleep, awake).await?;
+    crowd.keeps(&new).await?;
+    for policy in POLICIES {
+        crowd.published(policy, &new, &old).await?;
+    }
+
+    crowd.share(&all, 3).await?;
+    let after = crowd.divided(&POLICIES, PACED, &names).await?;
+    crowd.named_anew(&after)?;
+    for answers in [&before, &meanwhile, &late, &after] {
+        scene.answered += answers.len();
+    }
+    for replica in [a, c, d] {
+        replica.program.stop().await?;
+    }
+    crowd.stage.close().await?;
+    Ok(scene)
+}
+
+impl Crowd {
+    /// How far the server's history has come. Versions of all kinds of objects are of one row.
+    async fn revision(&self) -> Result<u64> {
+        let requests = self
+            .stage
+            .requests(self.stage.admin.clone(), &self.namespace);
+        let list = requests.list(&ListParams::default().limit(1)).await?;
+        number(list.metadata.resource_version)
+    }
+
+    /// The Service of all pods gets another name, which is what certificates are for.
+    async fn rename_service(&self) -> Result<()> {
+        let services: Api<Service> = Api::namespaced(self.stage.admin.clone(), &self.namespace);
+        self.stage.service(&self.namespace, RENAMED, "web").await?;
+        services.delete("web", &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// That these certificates say the Service's new name alone.
+    fn named_anew(&self, answers: &[Answer]) -> Result<()> {
+        let old = format!("web.{}.svc", self.namespace);
+        let new = format!("{RENAMED}.{}.svc", self.namespace);
+        ensure!(
+            answers.iter().any(|answer| answer.names.contains(&new)),
+            "no certificate is for {new}"
+        );
+        for answer in answers {
+            ensure!(
+                !answer.names.contains(&old),
+                "{} answered {} from what it knew before: {:?}",
+                answer.by,
+                answer.id,
+                answer.names
+            );
+        }
+        Ok(())
+    }
+
+    /// When a Lease says that it was renewed.
+    async fn renewed(&self, name: &str) -> Result<String> {
+        let lease = self.lease(name).await?.context("no Lease")?;
+        let spec = lease.spec.context("a Lease of nobody")?;
+        Ok(format!("{:?}", spec.renew_time))
+    }
+
+    /// The version of the Lease when it is first renewed again.
+    async fn first_renewal(&self, replica: &Replica, known: &str) -> Result<u64> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let lease = self.lease(replica.name).await?.context("no Lease")?;
+            let renewed = lease
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.renew_time.as_ref());
+            if format!("{:?}", Some(renewed).flatten()) != known {
+                return number(lease.metadata.resource_version);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                replica
+                    .program
+                    .blame(anyhow::Error::msg("it does not renew its Lease"))
+            );
+            sleep(LOOK).await;
+        }
+    }
+
+    /// That the replica wrote no answer between these two versions.
+    async fn nothing_between(&self, replica: &Replica, from: u64, to: u64) -> Result<()> {
+        let requests = self
+            .stage
+            .requests(self.stage.admin.clone(), &self.namespace);
+        let mut own = 0;
+        for request in requests.list(&ListParams::default()).await? {
+            let name = request.name_any();
+            let written = number(request.metadata.resource_version)?;
+            let chain = request.status.and_then(|status| status.certificate_chain);
+            let chain = Chain::from_pem(chain.unwrap_or_default())?;
+            if self.issuer(&chain)? != replica.name {
+                continue;
+            }
+            own += 1;
+            ensure!(
+                !(from < written && written < to),
+                "{} answered {name} at {written}: it stood still from {from} on, and its Lease was \
+                 renewed at {to}",
+                replica.name
+            );
+        }
+        ensure!(own > 0, "{} never answered anything", replica.name);
+        Ok(())
+    }
+
+    /// That bundles keep an anchor for as long as a replica that would take it needs for that.
+    async fn keeps(&self, anchor: &crate::harness::CaPool) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < until {
+            for policy in POLICIES {
+                let bundle = self.stage.bundle(policy).await?;
+                ensure!(
+                    has(&bundle, anchor),
+                    "the bundle of {policy} lost an anchor"
+                );
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+}
+
+fn number(version: Option<String>) -> Result<u64> {
+    let version = version.context("no resource version")?;
+    version
+        .parse()
+        .with_context(|| format!("{version} is no number"))
+}
+
+const ASLEEP: Duration = Duration::from_secs(40);
+const RENAMED: &str = "web-new";
