@@ -10,16 +10,17 @@
 //! ```
 
 mod elf;
+mod layout;
 
 use std::io::{self, Write as _};
-use std::path::Path;
 
+use crate::layout::{Blob, CONFIG, INDEX, LAYER, MANIFEST, digest, header};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 pub use crate::elf::{Architecture, ElfError};
+pub use crate::layout::Built;
 
 /// What goes into an image.
 #[derive(Clone, Debug)]
@@ -37,18 +38,6 @@ pub struct Image {
 /// A numeric user, and the group of the same number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct User(u32);
-
-/// An image that is ready to be written.
-#[derive(Clone, Debug)]
-pub struct Built {
-    name: String,
-    architecture: Architecture,
-    index: Vec<u8>,
-    manifest: Blob,
-    config: Blob,
-    layer: Blob,
-    program: u64,
-}
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
@@ -69,12 +58,6 @@ pub enum Error {
     /// It cannot be written.
     #[error("the image cannot be written")]
     Io(#[from] io::Error),
-}
-
-#[derive(Clone, Debug)]
-struct Blob {
-    digest: String,
-    bytes: Vec<u8>,
 }
 
 /// The image of podcert, with this name and tag: the program under its own name and under that of the
@@ -216,111 +199,6 @@ impl Image {
     }
 }
 
-impl Built {
-    /// Its name with its tag.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What it runs on.
-    #[must_use]
-    pub fn architecture(&self) -> Architecture {
-        self.architecture
-    }
-
-    /// The digest by which registries know it: `sha256:...`.
-    #[must_use]
-    pub fn digest(&self) -> &str {
-        &self.manifest.digest
-    }
-
-    /// The bytes that a node downloads.
-    #[must_use]
-    pub fn compressed(&self) -> u64 {
-        self.layer.bytes.len() as u64
-    }
-
-    /// The bytes of the program, which is all that is in it.
-    #[must_use]
-    pub fn uncompressed(&self) -> u64 {
-        self.program
-    }
-
-    /// Writes the layout as a tar file, in place of one that is there.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write(&self, file: &Path) -> Result<(), Error> {
-        let unfinished = file.with_extension("unfinished");
-        let mut tar = tar::Builder::new(io::BufWriter::new(std::fs::File::create(&unfinished)?));
-        for folder in ["blobs/", "blobs/sha256/"] {
-            tar.append_data(
-                &mut header(tar::EntryType::Directory, 0),
-                folder,
-                io::empty(),
-            )?;
-        }
-        let mut blobs = [&self.manifest, &self.config, &self.layer];
-        blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
-        let mut entries: Vec<(String, &[u8])> = blobs
-            .iter()
-            .map(|blob| {
-                (
-                    format!("blobs/{}", blob.digest.replace(':', "/")),
-                    &*blob.bytes,
-                )
-            })
-            .collect();
-        entries.push(("index.json".to_owned(), &self.index));
-        entries.push(("oci-layout".to_owned(), LAYOUT));
-        for (name, bytes) in entries {
-            let mut header = header(tar::EntryType::Regular, bytes.len() as u64);
-            header.set_mode(0o644);
-            tar.append_data(&mut header, name, bytes)?;
-        }
-        tar.into_inner()?
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        Ok(std::fs::rename(unfinished, file)?)
-    }
-}
-
-impl Blob {
-    fn new(bytes: Vec<u8>) -> Self {
-        let digest = digest(&bytes);
-        Self { digest, bytes }
-    }
-
-    fn json(value: &Value) -> Self {
-        Self::new(value.to_string().into_bytes())
-    }
-
-    fn descriptor(&self, media_type: &str) -> Value {
-        json!({"mediaType": media_type, "digest": self.digest, "size": self.bytes.len()})
-    }
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(bytes) {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
-}
-
-/// Everybody may run it, root owns it, and it is as old as time.
-fn header(kind: tar::EntryType, size: u64) -> tar::Header {
-    let mut header = tar::Header::new_ustar();
-    header.set_entry_type(kind);
-    header.set_size(size);
-    header.set_mode(0o755);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header
-}
-
 /// The path as a layer has it, without the slash in front.
 fn inside(path: &str) -> Result<&str, Error> {
     let plain = |name: &str| {
@@ -362,11 +240,6 @@ fn check_name(name: &str) -> Result<(), Error> {
 }
 
 const EPOCH: &str = "1970-01-01T00:00:00Z";
-const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 #[cfg(test)]
 #[allow(
@@ -376,6 +249,7 @@ const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 )]
 mod tests {
     use std::io::Read as _;
+    use std::path::Path;
 
     use super::*;
 

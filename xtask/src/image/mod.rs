@@ -101,6 +101,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         megabytes(image.compressed())
     ));
     say(&format!("  SBOM   {}", bill_file.display()));
+    figure(&format!("image_megabytes_{arch}"), image.uncompressed());
+    figure(
+        &format!("image_download_megabytes_{arch}"),
+        image.compressed(),
+    );
     Ok(())
 }
 
@@ -163,6 +168,12 @@ fn check_toolchain(arch: Arch) -> Result<()> {
         bail!("Rust has no standard library for {triple} here: `rustup target add {triple}`");
     }
     Ok(())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a size in three digits")]
+#[allow(clippy::print_stdout, reason = "what programs read")]
+fn figure(name: &str, bytes: u64) {
+    println!("figure {name} {:.3} goal none", bytes as f64 / 1e6);
 }
 
 #[allow(clippy::cast_precision_loss, reason = "for people")]

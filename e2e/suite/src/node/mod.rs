@@ -18,6 +18,7 @@ use crate::cluster::Cluster;
 use crate::run::{Context, Outcome, Step};
 
 mod polls;
+mod replicas;
 mod world;
 
 /// All of them, for the newest server; older kubelets have clusters of their own.
@@ -37,6 +38,9 @@ pub(crate) fn steps() -> Vec<Step> {
         }),
         on_the_newest("node-controller-replaced", |context| {
             Box::pin(controller_replaced(context))
+        }),
+        on_the_newest("node-replica-lost", |context| {
+            Box::pin(replicas::lost(context))
         }),
         on_the_newest("node-default-namespace", |context| {
             Box::pin(default_namespace(context))
@@ -92,8 +96,13 @@ async fn apiserver_restart(context: Context) -> Result<Outcome> {
 async fn controller_replaced(context: Context) -> Result<Outcome> {
     let world = World::on(Arc::clone(&context.cluster), &context).await?;
     run_examples(&world).await?;
-    let new = format!("{IMAGE}-next");
-    world.run_controller(&new).await?;
+    let before = world.digests().await?;
+    world.run_build(&format!("{IMAGE}-next"), b"next").await?;
+    let after = world.digests().await?;
+    ensure!(
+        before.len() == 1 && after.len() == 1 && before != after,
+        "the controller ran from {before:?} and runs from {after:?}"
+    );
     replace_clients(&world).await?;
     settled(&world, "a new client served, ").await
 }

@@ -134,6 +134,11 @@ impl Clients {
     /// Watches each client make [`QUIET`] more polls, of which none may fail, nor any go unseen.
     /// Answers how many were watched.
     pub(super) async fn none_fails(&self, count: usize) -> Result<u64> {
+        self.none_fails_for(count, QUIET).await
+    }
+
+    /// The same for so many polls.
+    pub(super) async fn none_fails_for(&self, count: usize, quiet: u64) -> Result<u64> {
         let last = |polls: &[Poll]| -> Result<(u64, u64)> {
             let poll = polls.last().context("a client without a poll")?;
             Ok((poll.count("poll")?, poll.count("failures")?))
@@ -159,7 +164,7 @@ impl Clients {
                     failed.saturating_sub(failures),
                     number.saturating_sub(from)
                 );
-                if number >= from + QUIET {
+                if number >= from + quiet {
                     watched += number - from;
                     break;
                 }
@@ -168,6 +173,16 @@ impl Clients {
             }
         }
         Ok(watched)
+    }
+
+    /// Deletes all clients, so that others come in their place.
+    pub(super) async fn replace_all(&self) -> Result<()> {
+        for name in self.polls().await?.keys() {
+            self.pods
+                .delete(name, &kube::api::DeleteParams::default())
+                .await?;
+        }
+        Ok(())
     }
 
     /// Deletes one client, so that another comes in its place.

@@ -1,12 +1,13 @@
 //! What the steps of a node have in common: the controller in a pod, the examples in theirs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Secret, Service};
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client};
 use podcert_image::podcert;
 use tokio::process::Command;
@@ -117,30 +118,27 @@ impl World {
         if secrets.get_opt(name).await?.is_some() {
             return Ok(());
         }
-        let made = Command::new(&self.program)
-            .args([
-                "make-ca-pool-secret",
-                "--ca-id=1",
-                "--namespace",
-                NAMESPACE,
-                "--name",
-                name,
-            ])
-            .arg("--kubeconfig")
-            .arg(self.cluster.kubeconfig())
-            .kill_on_drop(true)
-            .output()
-            .await?;
-        if !made.status.success() {
-            let said = String::from_utf8_lossy(&made.stderr);
-            bail!("podcert make-ca-pool-secret: {}: {said}", made.status);
-        }
-        Ok(())
+        self.podcert(&[
+            "make-ca-pool-secret",
+            "--ca-id=1",
+            "--namespace",
+            NAMESPACE,
+            "--name",
+            name,
+        ])
+        .await
     }
 
     /// Runs the controller from an image of this name, in place of any other.
     pub(super) async fn run_controller(&self, image: &str) -> Result<()> {
-        let bytes = std::fs::read(&self.program)?;
+        self.run_build(image, b"").await
+    }
+
+    /// The same with a program that has something behind its end, which nobody reads: for containerd another
+    /// build, with another digest.
+    pub(super) async fn run_build(&self, image: &str, behind: &[u8]) -> Result<()> {
+        let mut bytes = std::fs::read(&self.program)?;
+        bytes.extend_from_slice(behind);
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("podcert.tar");
         podcert(image).build(&bytes)?.write(&file)?;
@@ -148,6 +146,76 @@ impl World {
         let manifest = include_str!("controller.yaml").replace("IMAGE", image);
         manifests::apply(&self.client, &manifest).await?;
         self.rolled_out(NAMESPACE, CONTROLLER).await
+    }
+
+    /// Runs the controller as `podcert install` does, in place of any other.
+    pub(super) async fn install(&self) -> Result<()> {
+        self.remove_controller().await?;
+        self.podcert(&[
+            "install",
+            "--signer=service-dns",
+            "--signer=spiffe",
+            "--image",
+            IMAGE,
+        ])
+        .await?;
+        self.rolled_out(NAMESPACE, CONTROLLER).await
+    }
+
+    /// Ends the controller; the next step starts its own.
+    pub(super) async fn remove_controller(&self) -> Result<()> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
+        deployments
+            .delete(CONTROLLER, &DeleteParams::foreground())
+            .await?;
+        let deadline = Instant::now() + PATIENCE;
+        while deployments.get_opt(CONTROLLER).await?.is_some() {
+            if Instant::now() > deadline {
+                bail!("the controller's pods do not end");
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// The controller's pods that are not being deleted.
+    pub(super) async fn controllers(&self) -> Result<Vec<Pod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let mut pods = pods.list(&ListParams::default()).await?.items;
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+        Ok(pods)
+    }
+
+    /// What the controller's containers run, by what is in it.
+    pub(super) async fn digests(&self) -> Result<BTreeSet<String>> {
+        let pods = self.controllers().await?;
+        let statuses = pods.iter().filter_map(|pod| pod.status.as_ref());
+        let containers = statuses.filter_map(|status| status.container_statuses.as_ref());
+        Ok(containers
+            .flatten()
+            .map(|container| container.image_id.clone())
+            .collect())
+    }
+
+    /// Waits until the controller's Deployment is whole again.
+    pub(super) async fn controllers_are_back(&self) -> Result<()> {
+        self.rolled_out(NAMESPACE, CONTROLLER).await
+    }
+
+    /// Runs podcert on this machine, as the cluster's administrator.
+    async fn podcert(&self, arguments: &[&str]) -> Result<()> {
+        let done = Command::new(&self.program)
+            .args(arguments)
+            .arg("--kubeconfig")
+            .arg(self.cluster.kubeconfig())
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        if !done.status.success() {
+            let said = String::from_utf8_lossy(&done.stderr);
+            bail!("podcert {}: {}: {said}", arguments.join(" "), done.status);
+        }
+        Ok(())
     }
 
     /// Runs an example in a namespace and waits until its clients are served as it promises.
@@ -227,7 +295,8 @@ fn is_rolled_out(deployment: &Deployment) -> bool {
 /// The image that the examples name.
 pub(super) const IMAGE: &str = "ghcr.io/podcert/podcert:0.1.0";
 
-const NAMESPACE: &str = "podcert";
+/// The controller's.
+pub(super) const NAMESPACE: &str = "podcert";
 const CONTROLLER: &str = "podcert-controller";
 
 const NO_PROGRAM: &str = "`--node` needs `--podcert FILE`, a static build of podcert: `cargo xtask e2e --node` makes one";

@@ -65,7 +65,10 @@ pub(super) struct Answer {
 }
 
 /// Requests under way.
-pub(super) struct Asking(JoinSet<Result<(RequestId, Instant, Instant, Arc<Status>)>>);
+pub(super) struct Asking(JoinSet<Result<Issued>>);
+
+/// A request, when it was there, when its answer was, and that.
+type Issued = (RequestId, Instant, Instant, Status);
 
 impl Crowd {
     /// A stage for replicas of these names, of which none runs yet.
@@ -180,7 +183,7 @@ impl Crowd {
                 let made = Instant::now();
                 let outcome = answers.of(&id, PATIENCE).await?;
                 let status = outcome.issued().with_context(|| id.to_string())?.clone();
-                Ok((id, made, Instant::now(), Arc::new(status)))
+                Ok((id, made, Instant::now(), status))
             });
         }
         Asking(tasks)

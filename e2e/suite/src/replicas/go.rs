@@ -1,6 +1,6 @@
 //! Side by side with a replica in Go, as while one takes the other's place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ struct Go {
 }
 
 impl Go {
-    async fn start(crowd: &Crowd, program: &PathBuf, more: &CaPool) -> Result<Self> {
+    async fn start(crowd: &Crowd, program: &Path, more: &CaPool) -> Result<Self> {
         let (pod, setup) = crowd.place(GOS, more).await?;
         let arguments = vec![
             format!("--kubeconfig={}", setup.kubeconfig.display()),
@@ -108,7 +108,7 @@ impl Go {
         ];
         Ok(Self {
             process: Process::spawn("go-replica", program, &arguments, &setup.log)?,
-            program: program.clone(),
+            program: program.to_owned(),
             arguments,
             log: setup.log,
         })
