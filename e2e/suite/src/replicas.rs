@@ -200,7 +200,7 @@ async fn without_rights(context: &Context) -> Result<Scene> {
     // Longer than a Lease would be renewed, so that it may have been refused again.
     sleep(Duration::from_secs(15)).await;
     let log = std::fs::read_to_string(&a.log)?;
-    let told = log.matches("works alone").count();
+    let told = log.matches("this replica works alone").count();
     ensure!(
         told == 1,
         "it was told {told} times that the replica works alone"
