@@ -3,6 +3,7 @@
 //! [`crowd`] has what they share. Four scenes run side by side, each on a stage of its own.
 
 mod crowd;
+mod gate;
 mod go;
 mod rendezvous;
 mod sleeper;

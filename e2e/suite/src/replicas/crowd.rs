@@ -132,9 +132,7 @@ impl Crowd {
     /// Starts podcert as the replica of this name, for which there is no pod yet.
     pub(super) async fn start(&self, name: &'static str, more: &CaPool) -> Result<Replica> {
         let (_, setup) = self.place(name, more).await?;
-        let log = setup.log.clone();
-        let program = Program::start(&setup).await?;
-        Ok(Replica { name, program, log })
+        Replica::start(name, &setup).await
     }
 
     /// Everybody's pool with `more` behind it.
@@ -328,6 +326,15 @@ impl Crowd {
 }
 
 impl Replica {
+    /// Starts podcert in its place.
+    pub(super) async fn start(name: &'static str, setup: &Setup) -> Result<Self> {
+        Ok(Self {
+            name,
+            program: Program::start(setup).await?,
+            log: setup.log.clone(),
+        })
+    }
+
     /// Sends a signal to its process.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill_process(self.program.pid()?, signal)?)

@@ -12,8 +12,9 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::crowd::{Answer, Crowd, LOOK, POLICIES, Replica, has, longest};
+use super::gate::Gate;
 use super::rendezvous::{BUNDLES, owner};
-use super::{A, C, D, PACE, PACED, Scene, new_pool};
+use super::{A, BURST, C, D, PACE, PACED, Scene, new_pool};
 use crate::harness::PATIENCE;
 use crate::report::Goal;
 use crate::run::Context;
@@ -25,27 +26,34 @@ pub(super) async fn wakes(context: &Context) -> Result<Scene> {
     let crowd = Crowd::open(context, "sleeper", &names).await?;
     crowd.stage.let_share().await?;
     let (old, new) = (new_pool()?, new_pool()?);
-    let (a, c, d) = tokio::try_join!(
-        crowd.start(A, &old),
-        crowd.start(C, &old),
-        crowd.start(D, &old)
+    let publisher = owner(BUNDLES, &names);
+    let mut others = names.into_iter().filter(|name| *name != publisher);
+    let (one, other) = others.next().zip(others.next()).context("nobody else")?;
+    let (_, mut setup) = crowd.place(publisher, &old).await?;
+    let gate = Gate::before(&setup.kubeconfig).await?;
+    setup.kubeconfig = gate.kubeconfig(&setup.kubeconfig)?;
+    let (one, other, sleeper) = tokio::try_join!(
+        crowd.start(one, &old),
+        crowd.start(other, &old),
+        Replica::start(publisher, &setup)
     )?;
-    let all = [&a, &c, &d];
+    let all = [&one, &other, &sleeper];
     crowd.share(&all, 3).await?;
     for policy in POLICIES {
         crowd.published(policy, &old, &new).await?;
     }
-    let publisher = owner(BUNDLES, &names);
-    let sleeper = all.into_iter().find(|replica| replica.name == publisher);
-    let sleeper = sleeper.context("bundles are nobody's")?;
 
-    // In the middle of its work.
-    let before = crowd.ask(&POLICIES, PACED, PACE);
-    sleep(PACE * 50).await;
+    // In the middle of its work: with requests that it has decided on, and others that it has not.
+    let twice = crowd.written_twice(&sleeper).await?;
+    let before = crowd.ask(&["spiffe"], BURST, Duration::ZERO);
+    while sleeper.count("podcert_requests_total").await? < 10.0 {
+        sleep(LOOK).await;
+    }
     sleeper.signal(Signal::STOP)?;
     let stopped = Instant::now();
-    // What was under way when it stopped has arrived.
+    // What was under way when it stopped has arrived, or is lost.
     sleep(Duration::from_millis(500)).await;
+    gate.cut();
     let asleep = crowd.revision().await?;
 
     crowd.rotate(&new)?;
@@ -60,6 +68,11 @@ pub(super) async fn wakes(context: &Context) -> Result<Scene> {
         Goal::AtMost(30.0),
     );
     let before = crowd.answered(before).await?;
+    ensure!(
+        longest(&before) > 2.0,
+        "nothing was left to do when {} was stopped",
+        sleeper.name
+    );
     scene.figure(
         "replica_takeover_from_sleeper_seconds",
         longest(&before),
@@ -71,25 +84,33 @@ pub(super) async fn wakes(context: &Context) -> Result<Scene> {
 
     sleep_until(stopped + ASLEEP).await;
     let lease = crowd.renewed(sleeper.name).await?;
-    let late = crowd.ask(&POLICIES, PACED, PACE);
+    // For the other signer: at the moment when it is taken for alive again, a request may be answered twice.
+    let late = crowd.ask(&["service-dns"], PACED, PACE);
     sleep(PACE * 10).await;
     sleeper.signal(Signal::CONT)?;
     let (awake, late) =
-        tokio::try_join!(crowd.first_renewal(sleeper, &lease), crowd.answered(late))?;
+        tokio::try_join!(crowd.first_renewal(&sleeper, &lease), crowd.answered(late))?;
     crowd.named_anew(&late)?;
-    crowd.nothing_between(sleeper, asleep, awake).await?;
+    crowd.share(&all, 3).await?;
+    crowd.nothing_between(&sleeper, asleep, awake).await?;
+    // All of it was answered by others. Who acts on what it knew tries once more.
+    let twice = crowd.written_twice(&sleeper).await? - twice;
+    ensure!(
+        twice < 0.5,
+        "{} woke up and sent {twice} answers of before",
+        sleeper.name
+    );
     crowd.keeps(&new).await?;
     for policy in POLICIES {
         crowd.published(policy, &new, &old).await?;
     }
 
-    crowd.share(&all, 3).await?;
     let after = crowd.divided(&POLICIES, PACED, &names).await?;
     crowd.named_anew(&after)?;
     for answers in [&before, &meanwhile, &late, &after] {
         scene.answered += answers.len();
     }
-    for replica in [a, c, d] {
+    for replica in [one, other, sleeper] {
         replica.program.stop().await?;
     }
     crowd.stage.close().await?;
@@ -132,6 +153,13 @@ impl Crowd {
             );
         }
         Ok(())
+    }
+
+    /// How many answers for spiffe the replica sent in vain.
+    async fn written_twice(&self, replica: &Replica) -> Result<f64> {
+        let signer = self.stage.signer("spiffe");
+        let metrics = replica.program.metrics().await?;
+        Ok(metrics.sum("podcert_double_writes_total", &[("signer", &signer)]))
     }
 
     /// When a Lease says that it was renewed.
