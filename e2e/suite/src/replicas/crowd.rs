@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::PACE;
 use super::rendezvous::owner;
 use crate::harness::{
     Answers, Ask, CaKind, CaPool, Kubelet, PATIENCE, Plan, Pod, Population, Program, RequestId,
@@ -220,6 +221,18 @@ impl Crowd {
         Ok(answers)
     }
 
+    /// Makes requests one after the other until this replica answered one. All that were answered.
+    pub(super) async fn until_answered_by(&self, name: &str) -> Result<Vec<Answer>> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut answers = Vec::new();
+        while !answers.iter().any(|answer: &Answer| answer.by == name) {
+            ensure!(Instant::now() < deadline, "{name} answers nothing");
+            let asking = self.ask(&POLICIES, 25, PACE);
+            answers.extend(self.answered(asking).await?);
+        }
+        Ok(answers)
+    }
+
     /// Makes requests at once, waits for all answers, and holds each against its owner among `live`.
     pub(super) async fn divided(
         &self,
@@ -305,6 +318,16 @@ impl Crowd {
         let namespace = self.stage.controller_namespace();
         let leases: Api<Lease> = Api::namespaced(self.stage.admin.clone(), &namespace);
         Ok(leases.get_opt(name).await?)
+    }
+
+    /// When a replica that starts has its Lease.
+    pub(super) async fn leased(&self, name: &str) -> Result<Instant> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.lease(name).await?.is_none() {
+            ensure!(Instant::now() < deadline, "{name} makes no Lease");
+            sleep(LOOK).await;
+        }
+        Ok(Instant::now())
     }
 
     /// Takes the pod of a replica away, and waits until its Lease is collected.
