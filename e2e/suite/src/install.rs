@@ -14,8 +14,9 @@ use crate::harness::beside_us;
 use crate::run::{Context, Outcome};
 
 /// What flags of `podcert install` are which values of the chart.
-const VARIANTS: [(&[&str], &[&str]); 6] = [
+const VARIANTS: [(&[&str], &[&str]); 7] = [
     (&[], &[]),
+    (&["--replicas=1"], &["replicas=1"]),
     (
         &["--trust-domain=prod.example.com"],
         &["trustDomain=prod.example.com"],

@@ -237,9 +237,13 @@ mod tests {
         }
     }
 
-    fn deployment(manifests: &Manifests) -> &Value {
-        let of = |object: &&Value| object["kind"] == "Deployment";
+    fn of_kind<'a>(manifests: &'a Manifests, kind: &str) -> &'a Value {
+        let of = |object: &&Value| object["kind"] == kind;
         manifests.objects().iter().find(of).unwrap()
+    }
+
+    fn deployment(manifests: &Manifests) -> &Value {
+        of_kind(manifests, "Deployment")
     }
 
     fn command(manifests: &Manifests) -> Vec<String> {
@@ -287,6 +291,20 @@ mod tests {
                 assert!(!text.contains(other), "{wanted:?}: {other} in {text}");
             }
             assert!(text.contains(&wanted.pool()));
+        }
+    }
+
+    #[test]
+    fn a_node_can_be_drained_however_many_replicas_there_are() {
+        for replicas in [1, 2, 3] {
+            let manifests = Manifests::new(&Options {
+                replicas,
+                ..options()
+            })
+            .unwrap();
+            let budget = of_kind(&manifests, "PodDisruptionBudget");
+            let spared = budget["spec"]["minAvailable"].as_u64().unwrap_or_default();
+            assert!(spared < u64::from(replicas), "{replicas} replicas: {budget}");
         }
     }
 
