@@ -14,7 +14,7 @@ use crate::harness::beside_us;
 use crate::run::{Context, Outcome};
 
 /// What flags of `podcert install` are which values of the chart.
-const VARIANTS: [(&[&str], &[&str]); 7] = [
+const VARIANTS: [(&[&str], &[&str]); 8] = [
     (&[], &[]),
     (&["--replicas=1"], &["replicas=1"]),
     (
@@ -46,6 +46,19 @@ const VARIANTS: [(&[&str], &[&str]); 7] = [
         ],
     ),
     (
+        &[
+            "--signer=spiffe",
+            "--",
+            "--spiffe-signer-name=corp.example/ids",
+        ],
+        &[
+            "signers.podIdentity.enabled=false",
+            "signers.serviceDns.enabled=false",
+            "extraArgs={--spiffe-signer-name=corp.example/ids}",
+            "signerNames={corp.example/ids}",
+        ],
+    ),
+    (
         &["--image=registry.example.com/podcert:2.0.1"],
         &[
             "image.repository=registry.example.com/podcert",
@@ -55,11 +68,12 @@ const VARIANTS: [(&[&str], &[&str]); 7] = [
 ];
 
 /// Values that the chart's schema, or the chart, refuses.
-const REFUSED: [&[&str]; 5] = [
+const REFUSED: [&[&str]; 6] = [
     &["replicas=0"],
     &["trustDomain=spiffe://prod.example.com"],
     &["image.tagg=2"],
     &["extraArgs={max-lifetime}"],
+    &["extraArgs={--spiffe-signer-name=corp.example/ids}"],
     &[
         "signers.spiffe.enabled=false",
         "signers.serviceDns.enabled=false",

@@ -5,3 +5,16 @@ app.kubernetes.io/component: controller
 app.kubernetes.io/instance: {{ .Values.nameOverride }}
 {{- end }}
 {{- end }}
+
+{{- /* A signer that the rights are not for would have every certificate refused. */}}
+{{- define "podcert.checkSigners" -}}
+{{- range .Values.extraArgs }}
+{{- if regexMatch "^--?[a-z-]+-signer-name=" . }}
+{{- $name := regexReplaceAll "^[^=]*=" . "" }}
+{{- $domain := printf "%s/*" (regexReplaceAll "/.*" $name "") }}
+{{- if not (or (has $name $.Values.signerNames) (has $domain $.Values.signerNames)) }}
+{{- fail (printf "%s is among extraArgs: signerNames must have %q" . $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

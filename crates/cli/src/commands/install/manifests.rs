@@ -1,6 +1,7 @@
 //! The manifests of `deploy/controller` and `deploy/admission`, and what flags change of them.
 
 use anyhow::{Context as _, Result};
+use podcert_issuance::SignerName;
 use podcert_pki::TrustDomain;
 use serde_json::{Value, json};
 
@@ -86,11 +87,15 @@ impl Manifests {
                 serde_saphyr::from_multiple(text).with_context(|| format!("{file} is no YAML"))?;
             objects.extend(documents);
         }
+        let mut names = Vec::new();
         for object in &mut objects {
             move_to(object, &options.namespace);
-            if object.get("kind").is_some_and(|kind| kind == "Deployment") {
-                set_up(object, options, &signers)?;
+            if is(object, "Deployment") {
+                names.extend(set_up(object, options, &signers)?);
             }
+        }
+        for role in objects.iter_mut().filter(|object| is(object, "ClusterRole")) {
+            entitle(role, &names);
         }
         Ok(Self { objects, signers })
     }
@@ -104,11 +109,14 @@ impl Manifests {
     }
 }
 
+fn is(object: &Value, kind: &str) -> bool {
+    object.get("kind").is_some_and(|found| found == kind)
+}
+
 /// Puts an object of the controller's namespace into another.
 fn move_to(object: &mut Value, namespace: &str) {
-    let is_namespace = object.get("kind").is_some_and(|kind| kind == "Namespace");
     let mut names = Vec::new();
-    if is_namespace {
+    if is(object, "Namespace") {
         names.push("/metadata/name".to_owned());
     }
     names.push("/metadata/namespace".to_owned());
@@ -124,8 +132,12 @@ fn move_to(object: &mut Value, namespace: &str) {
     }
 }
 
-/// Changes what flags change of the Deployment.
-fn set_up(deployment: &mut Value, options: &Options, signers: &[SignerKind]) -> Result<()> {
+/// Changes what flags change of the Deployment; answers with the signers' names.
+fn set_up(
+    deployment: &mut Value,
+    options: &Options,
+    signers: &[SignerKind],
+) -> Result<Vec<SignerName>> {
     let gone: Vec<SignerKind> = ALL
         .into_iter()
         .filter(|signer| !signers.contains(signer))
@@ -162,7 +174,7 @@ fn set_up(deployment: &mut Value, options: &Options, signers: &[SignerKind]) -> 
         })
         .collect();
     words.extend(options.controller.iter().cloned());
-    check(words.get(2..).unwrap_or_default())?;
+    let names = check(words.get(2..).unwrap_or_default())?;
     set(deployment, &command, json!(words))?;
 
     let pools = deployment.pointer_mut(POOLS).and_then(Value::as_array_mut);
@@ -173,13 +185,38 @@ fn set_up(deployment: &mut Value, options: &Options, signers: &[SignerKind]) -> 
             .iter()
             .any(|signer| name == Some(signer.pool().as_str()))
     });
-    Ok(())
+    Ok(names)
 }
 
-/// Whether the controller starts with these flags: better told here than by a pod that crashes.
-fn check(flags: &[String]) -> Result<()> {
+/// Whether the controller starts with these flags, better told here than by a pod that crashes; and if it does, the
+/// names of its signers.
+fn check(flags: &[String]) -> Result<Vec<SignerName>> {
     let args = controller::read(flags).context("podcert controller would not take these flags")?;
-    controller::check(&args).context("podcert controller would not start with these flags")
+    let policies = controller::check(&args).and_then(|()| controller::policies(&args));
+    let policies = policies.context("podcert controller would not start with these flags")?;
+    Ok(policies.into_iter().map(|policy| policy.signer).collect())
+}
+
+/// Gives the rights to sign for these signers, if those of `deploy/` are for others.
+fn entitle(role: &mut Value, signers: &[SignerName]) {
+    let rules = role.get_mut("rules").and_then(Value::as_array_mut);
+    for rule in rules.into_iter().flatten() {
+        if rule.get("resources") != Some(&json!(["signers"])) {
+            continue;
+        }
+        let names = rule.get("resourceNames").and_then(Value::as_array);
+        let names = names.into_iter().flatten().filter_map(Value::as_str);
+        // As the API server reads them: a name, or all of a domain.
+        let all = signers.iter().all(|signer| {
+            names.clone().any(|name| {
+                name == signer.as_str() || name.strip_suffix("/*") == Some(signer.domain())
+            })
+        });
+        if !all {
+            let names: Vec<&str> = signers.iter().map(SignerName::as_str).collect();
+            rule["resourceNames"] = json!(names);
+        }
+    }
 }
 
 /// In the order in which they are to be applied.
@@ -322,6 +359,43 @@ mod tests {
         assert!(unknown.contains("--max-lifetimes"), "{unknown}");
         let short = format!("{:#}", with("--max-lifetime=1m").unwrap_err());
         assert!(short.contains("1m"), "{short}");
+    }
+
+    #[test]
+    fn the_controller_may_sign_for_whom_its_flags_name() {
+        let names = |signers: &[SignerKind], flags: &[&str]| {
+            let manifests = Manifests::new(&Options {
+                signers: signers.to_vec(),
+                controller: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+                ..options()
+            })
+            .unwrap();
+            let rules = of_kind(&manifests, "ClusterRole")["rules"].clone();
+            let mut rules = rules.as_array().unwrap().iter();
+            let signs = rules.find(|rule| rule["verbs"] == json!(["sign", "attest"]));
+            signs.unwrap()["resourceNames"].clone()
+        };
+        assert_eq!(names(&[], &[]), json!(["row-major.net/*"]));
+        // A name of the domain is one that the rights are for.
+        assert_eq!(
+            names(&[], &["--spiffe-signer-name=row-major.net/ids"]),
+            json!(["row-major.net/*"])
+        );
+        assert_eq!(
+            names(&[], &["--spiffe-signer-name=corp.example/spiffe"]),
+            json!([
+                "row-major.net/service-dns",
+                "corp.example/spiffe",
+                "row-major.net/pod-identity"
+            ])
+        );
+        assert_eq!(
+            names(
+                &[SignerKind::Spiffe],
+                &["--spiffe-signer-name=corp.example/spiffe"]
+            ),
+            json!(["corp.example/spiffe"])
+        );
     }
 
     #[test]
