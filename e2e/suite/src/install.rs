@@ -14,7 +14,7 @@ use crate::harness::beside_us;
 use crate::run::{Context, Outcome};
 
 /// What flags of `podcert install` are which values of the chart.
-const VARIANTS: [(&[&str], &[&str]); 8] = [
+const VARIANTS: [(&[&str], &[&str]); 10] = [
     (&[], &[]),
     (&["--replicas=1"], &["replicas=1"]),
     (
@@ -59,6 +59,14 @@ const VARIANTS: [(&[&str], &[&str]); 8] = [
         ],
     ),
     (
+        &["--without-network-policy"],
+        &["networkPolicy.enabled=false"],
+    ),
+    (
+        &["--api-server-port=8443", "--api-server-port=16443"],
+        &["networkPolicy.apiServerPorts={443,6443,8443,16443}"],
+    ),
+    (
         &["--image=registry.example.com/podcert:2.0.1"],
         &[
             "image.repository=registry.example.com/podcert",
@@ -68,10 +76,12 @@ const VARIANTS: [(&[&str], &[&str]); 8] = [
 ];
 
 /// Values that the chart's schema, or the chart, refuses.
-const REFUSED: [&[&str]; 6] = [
+const REFUSED: [&[&str]; 8] = [
     &["replicas=0"],
     &["trustDomain=spiffe://prod.example.com"],
     &["image.tagg=2"],
+    &["networkPolicy.apiServerPorts=null"],
+    &["networkPolicy.apiServerPorts={65536}"],
     &["extraArgs={max-lifetime}"],
     &["extraArgs={--spiffe-signer-name=corp.example/ids}"],
     &[

@@ -69,6 +69,15 @@ pub(crate) struct Args {
     #[arg(long)]
     without_admission_policy: bool,
 
+    /// Leave the network policy out; one that was applied before stays
+    #[arg(long)]
+    without_network_policy: bool,
+
+    /// Port of the API server that the network policy lets the controller reach, besides 443 and 6443; repeatable
+    #[arg(long = "api-server-port", value_name = "PORT",
+        value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "without_network_policy")]
+    api_server_ports: Vec<u16>,
+
     /// How to print the manifests, or what was applied [default: text; with --dry-run: yaml]
     #[arg(long, value_enum)]
     output: Option<Format>,
@@ -90,6 +99,8 @@ pub(crate) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
         trust_domain: args.trust_domain.clone(),
         signers: args.signers.clone(),
         admission_policy: !args.without_admission_policy,
+        network_policy: !args.without_network_policy,
+        api_server_ports: args.api_server_ports.clone(),
         controller: args.controller.clone(),
     })?;
     if args.dry_run {

@@ -22,6 +22,10 @@ pub(super) struct Options {
     pub(super) signers: Vec<SignerKind>,
     /// Whether the admission policy is among them.
     pub(super) admission_policy: bool,
+    /// Whether the network policy is among them.
+    pub(super) network_policy: bool,
+    /// Where the network policy lets the controller reach the API server, besides the usual ones.
+    pub(super) api_server_ports: Vec<u16>,
     /// More of the controller's flags.
     pub(super) controller: Vec<String>,
 }
@@ -79,8 +83,12 @@ impl Manifests {
         }
         let mut objects = Vec::new();
         for (file, text) in FILES {
-            let is_policy = file.starts_with(ADMISSION);
-            if is_policy && !options.admission_policy {
+            let wanted = match file {
+                ADMISSION => options.admission_policy,
+                NETWORK => options.network_policy,
+                _ => true,
+            };
+            if !wanted {
                 continue;
             }
             let documents: Vec<Value> =
@@ -93,8 +101,14 @@ impl Manifests {
             if is(object, "Deployment") {
                 names.extend(set_up(object, options, &signers)?);
             }
+            if is(object, "NetworkPolicy") {
+                let_out(object, &options.api_server_ports)?;
+            }
         }
-        for role in objects.iter_mut().filter(|object| is(object, "ClusterRole")) {
+        for role in objects
+            .iter_mut()
+            .filter(|object| is(object, "ClusterRole"))
+        {
             entitle(role, &names);
         }
         Ok(Self { objects, signers })
@@ -219,6 +233,19 @@ fn entitle(role: &mut Value, signers: &[SignerName]) {
     }
 }
 
+/// Lets the controller reach these ports too.
+fn let_out(policy: &mut Value, ports: &[u16]) -> Result<()> {
+    let known = policy.pointer_mut(EGRESS).and_then(Value::as_array_mut);
+    let known = known.with_context(|| format!("the NetworkPolicy has no {EGRESS}"))?;
+    for port in ports {
+        let port = json!({"protocol": "TCP", "port": port});
+        if !known.contains(&port) {
+            known.push(port);
+        }
+    }
+    Ok(())
+}
+
 /// In the order in which they are to be applied.
 const FILES: [(&str, &str); 5] = [
     (
@@ -226,11 +253,11 @@ const FILES: [(&str, &str); 5] = [
         include_str!("../../../../../deploy/controller/rbac.yaml"),
     ),
     (
-        "deploy/admission/own-node.yaml",
+        ADMISSION,
         include_str!("../../../../../deploy/admission/own-node.yaml"),
     ),
     (
-        "deploy/controller/network.yaml",
+        NETWORK,
         include_str!("../../../../../deploy/controller/network.yaml"),
     ),
     (
@@ -247,7 +274,9 @@ const ALL: [SignerKind; 3] = [
     SignerKind::Spiffe,
     SignerKind::PodIdentity,
 ];
-const ADMISSION: &str = "deploy/admission/";
+const ADMISSION: &str = "deploy/admission/own-node.yaml";
+const NETWORK: &str = "deploy/controller/network.yaml";
+const EGRESS: &str = "/spec/egress/0/ports";
 const CONTAINER: &str = "/spec/template/spec/containers/0";
 const POOLS: &str = "/spec/template/spec/volumes/0/projected/sources";
 const TRUST_DOMAIN: &str = "--spiffe-trust-domain=";
@@ -270,6 +299,8 @@ mod tests {
             trust_domain: "cluster.local".parse().unwrap(),
             signers: Vec::new(),
             admission_policy: true,
+            network_policy: true,
+            api_server_ports: Vec::new(),
             controller: Vec::new(),
         }
     }
@@ -341,7 +372,10 @@ mod tests {
             .unwrap();
             let budget = of_kind(&manifests, "PodDisruptionBudget");
             let spared = budget["spec"]["minAvailable"].as_u64().unwrap_or_default();
-            assert!(spared < u64::from(replicas), "{replicas} replicas: {budget}");
+            assert!(
+                spared < u64::from(replicas),
+                "{replicas} replicas: {budget}"
+            );
         }
     }
 
@@ -395,6 +429,29 @@ mod tests {
                 &["--spiffe-signer-name=corp.example/spiffe"]
             ),
             json!(["corp.example/spiffe"])
+        );
+    }
+
+    #[test]
+    fn an_api_server_may_have_another_port_or_any() {
+        let with = |network_policy: bool, ports: &[u16]| {
+            Manifests::new(&Options {
+                network_policy,
+                api_server_ports: ports.to_vec(),
+                ..options()
+            })
+            .unwrap()
+        };
+        let manifests = with(true, &[6443, 16443, 16443]);
+        let policy = of_kind(&manifests, "NetworkPolicy");
+        let ports = policy.pointer(EGRESS).unwrap().as_array().unwrap();
+        let numbers: Vec<_> = ports.iter().map(|port| port["port"].clone()).collect();
+        assert_eq!(numbers, [443, 6443, 16443]);
+        let without = with(false, &[16443]);
+        assert!(!without.objects().iter().any(|of| is(of, "NetworkPolicy")));
+        assert_eq!(
+            without.objects().len() + 1,
+            Manifests::new(&options()).unwrap().objects().len()
         );
     }
 
