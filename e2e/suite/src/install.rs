@@ -135,6 +135,16 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
             .env("KUBECONFIG", &kubeconfig))
         .await?;
     }
+    // A second installation takes the rights of the first: the diff below would show it.
+    let second = run(Command::new(&tools.podcert)
+        .args(["install", "--namespace=elsewhere"])
+        .env("KUBECONFIG", &kubeconfig))
+    .await;
+    let refusal = second.err().context("a second installation is taken")?;
+    ensure!(
+        refusal.to_string().contains("--namespace podcert"),
+        "{refusal}"
+    );
     let applied = run(Command::new(&tools.kubectl)
         .args([
             "diff",

@@ -9,6 +9,7 @@ mod manifests;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
@@ -28,7 +29,8 @@ use crate::output::{self, Format};
         nodes ask for certificates.\n\n\
         Objects are applied server-side as podcert-install: what is there already is brought up to \
         date, and what somebody else has changed since is a conflict, not overwritten. CA pools are not \
-        made: podcert make-ca-pool-secret does that, once. Until they are there the controller is not ready.",
+        made: podcert make-ca-pool-secret does that, once. Until they are there the controller is not ready.\n\n\
+        A cluster has one installation: another namespace than that of the one that is there is refused.",
     after_long_help = "EXAMPLES\n  \
         podcert install --dry-run | kubectl apply -f -\n  \
         podcert install --trust-domain prod.example.com\n  \
@@ -121,6 +123,7 @@ pub(crate) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let client = kubeconfig::client(args.kubeconfig.as_deref(), clock).await?;
+    refuse_second(&client, &args.namespace).await?;
     let format = args.output.unwrap_or(Format::Text);
     let mut applied = Vec::new();
     for object in manifests.objects() {
@@ -135,6 +138,33 @@ pub(crate) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
         format => output::object(format, &json!({"applied": applied})),
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to take the rights from a controller in another namespace. The binding is the cluster's, and to apply it
+/// again as the same manager is no conflict.
+async fn refuse_second(client: &kube::Client, namespace: &str) -> Result<()> {
+    let name = manifests::CONTROLLER;
+    let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
+    let binding = bindings.get_opt(name).await.with_context(|| {
+        format!("nothing was applied: the ClusterRoleBinding {name} cannot be read")
+    })?;
+    if let Some(other) = binding.as_ref().and_then(|found| other(found, namespace)) {
+        bail!(
+            "nothing was applied: the ClusterRoleBinding {name} is that of a controller in the namespace {other}, \
+             which would lose its rights.\n\
+             To bring that one up to date: podcert install --namespace {other}\n\
+             To have one here instead: kubectl delete clusterrolebinding {name}, and install again\n\
+             To have both: the Helm chart, with another nameOverride"
+        );
+    }
+    Ok(())
+}
+
+/// A namespace that a binding gives rights to and that is not this one.
+fn other<'a>(binding: &'a ClusterRoleBinding, namespace: &str) -> Option<&'a str> {
+    let subjects = binding.subjects.iter().flatten();
+    let mut namespaces = subjects.filter_map(|subject| subject.namespace.as_deref());
+    namespaces.find(|found| *found != namespace)
 }
 
 /// Applies an object; answers with its name, as people write it.
@@ -202,3 +232,25 @@ fn label(text: &str) -> Result<String, String> {
 }
 
 const MANAGER: &str = "podcert-install";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_tells_of_another_installation() {
+        let with = |subjects: Value| -> ClusterRoleBinding {
+            serde_json::from_value(json!({
+                "roleRef": {"apiGroup": "", "kind": "ClusterRole", "name": manifests::CONTROLLER},
+                "subjects": subjects,
+            }))
+            .unwrap()
+        };
+        let account = |namespace: &str| json!({"kind": "ServiceAccount", "name": "x", "namespace": namespace});
+        assert_eq!(other(&with(json!([account("a")])), "a"), None);
+        assert_eq!(other(&with(json!([account("a")])), "b"), Some("a"));
+        let both = with(json!([account("b"), account("a")]));
+        assert_eq!(other(&both, "b"), Some("a"));
+        assert_eq!(other(&with(json!(null)), "b"), None);
+    }
+}
