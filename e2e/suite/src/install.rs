@@ -14,7 +14,7 @@ use crate::harness::beside_us;
 use crate::run::{Context, Outcome};
 
 /// What flags of `podcert install` are which values of the chart.
-const VARIANTS: [(&[&str], &[&str]); 10] = [
+const VARIANTS: [(&[&str], &[&str]); 11] = [
     (&[], &[]),
     (&["--replicas=1"], &["replicas=1"]),
     (
@@ -73,13 +73,25 @@ const VARIANTS: [(&[&str], &[&str]); 10] = [
             "image.tag=2.0.1",
         ],
     ),
+    (
+        &[
+            "--image=ghcr.io/podcert/podcert@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        ],
+        &["image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"],
+    ),
 ];
 
 /// Values that the chart's schema, or the chart, refuses.
-const REFUSED: [&[&str]; 8] = [
+const REFUSED: [&[&str]; 14] = [
     &["replicas=0"],
     &["trustDomain=spiffe://prod.example.com"],
+    &["trustDomain=a..b"],
     &["image.tagg=2"],
+    &["image.repository=podcert@sha256:00"],
+    &["image.digest=sha256:00"],
+    &["priorityClassName=a #b"],
+    &["signers.spiffe.caPoolSecret=a\n              optional: false"],
+    &["podLabels.app\\.kubernetes\\.io/component=web"],
     &["networkPolicy.apiServerPorts=null"],
     &["networkPolicy.apiServerPorts={65536}"],
     &["extraArgs={max-lifetime}"],
@@ -89,6 +101,15 @@ const REFUSED: [&[&str]; 8] = [
         "signers.serviceDns.enabled=false",
         "signers.podIdentity.enabled=false",
     ],
+];
+
+/// Values of the chart that are names, so that any name must do.
+const NAMES: [&str; 5] = [
+    "nameOverride",
+    "priorityClassName",
+    "signers.serviceDns.caPoolSecret",
+    "signers.spiffe.caPoolSecret",
+    "signers.podIdentity.caPoolSecret",
 ];
 
 /// The step of a whole run.
@@ -124,6 +145,15 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
         ensure!(
             tools.render(values).await.is_err(),
             "the chart takes {values:?}"
+        );
+    }
+    // Names that YAML reads as something else.
+    let plain = tools.named("some-name").await?;
+    for name in ["123", "true", "null"] {
+        let named = tools.named(name).await?;
+        ensure!(
+            named == plain.replace("some-name", name),
+            "the chart with names of {name:?}: {named}"
         );
     }
 
@@ -204,13 +234,31 @@ impl Tools {
     }
 
     async fn render(&self, values: &[&str]) -> Result<Objects> {
+        let values = values.iter().flat_map(|value| ["--set", *value]);
+        self.template("podcert", values).await
+    }
+
+    /// The chart's objects as JSON, with one name for all that have one.
+    async fn named(&self, name: &str) -> Result<String> {
+        let values: Vec<String> = NAMES
+            .iter()
+            .map(|value| format!("--set-string={value}={name}"))
+            .collect();
+        let objects = self.template(name, values.iter().map(String::as_str));
+        // Without their keys, which have an order.
+        let objects: Vec<Value> = objects.await?.into_values().collect();
+        Ok(serde_json::to_string(&objects)?)
+    }
+
+    async fn template(
+        &self,
+        namespace: &str,
+        values: impl Iterator<Item = &str>,
+    ) -> Result<Objects> {
         let mut command = Command::new(&self.helm);
         command.args(["template", "podcert"]).arg(chart());
-        command.args(["--namespace=podcert", "--kube-version=v1.37.0"]);
-        for value in values {
-            command.args(["--set", value]);
-        }
-        documents(&run(&mut command).await?)
+        command.args(["--namespace", namespace, "--kube-version=v1.37.0"]);
+        documents(&run(command.args(values)).await?)
     }
 }
 

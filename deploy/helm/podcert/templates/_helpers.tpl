@@ -2,7 +2,7 @@
 app.kubernetes.io/name: podcert
 app.kubernetes.io/component: controller
 {{- if ne .Values.nameOverride "podcert-controller" }}
-app.kubernetes.io/instance: {{ .Values.nameOverride }}
+app.kubernetes.io/instance: {{ quote .Values.nameOverride }}
 {{- end }}
 {{- end }}
 
@@ -15,6 +15,16 @@ app.kubernetes.io/instance: {{ .Values.nameOverride }}
 {{- if not (or (has $name $.Values.signerNames) (has $domain $.Values.signerNames)) }}
 {{- fail (printf "%s is among extraArgs: signerNames must have %q" . $name) }}
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "podcert.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}
+{{- printf "%s@%s" .repository .digest }}
+{{- else }}
+{{- printf "%s:%s" .repository (.tag | default $.Chart.AppVersion) }}
 {{- end }}
 {{- end }}
 {{- end }}
