@@ -1,4 +1,5 @@
-//! An image that was built, and the OCI layout that it is written as.
+//! Images that were built, and the OCI layout that they are written as.
+#![allow(clippy::indexing_slicing, reason = "fields of JSON objects made here")]
 
 use std::io;
 use std::path::Path;
@@ -13,7 +14,8 @@ use crate::{Architecture, Error};
 pub struct Built {
     pub(crate) name: String,
     pub(crate) architecture: Architecture,
-    pub(crate) index: Vec<u8>,
+    /// What says its name to engines.
+    pub(crate) named: Value,
     pub(crate) manifest: Blob,
     pub(crate) config: Blob,
     pub(crate) layer: Blob,
@@ -63,38 +65,86 @@ impl Built {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, file: &Path) -> Result<(), Error> {
-        let unfinished = file.with_extension("unfinished");
-        let mut tar = tar::Builder::new(io::BufWriter::new(std::fs::File::create(&unfinished)?));
-        for folder in ["blobs/", "blobs/sha256/"] {
-            tar.append_data(
-                &mut header(tar::EntryType::Directory, 0),
-                folder,
-                io::empty(),
-            )?;
-        }
-        let mut blobs = [&self.manifest, &self.config, &self.layer];
-        blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
-        let mut entries: Vec<(String, &[u8])> = blobs
-            .iter()
-            .map(|blob| {
-                (
-                    format!("blobs/{}", blob.digest.replace(':', "/")),
-                    &*blob.bytes,
-                )
-            })
-            .collect();
-        entries.push(("index.json".to_owned(), &self.index));
-        entries.push(("oci-layout".to_owned(), LAYOUT));
-        for (name, bytes) in entries {
-            let mut header = header(tar::EntryType::Regular, bytes.len() as u64);
-            header.set_mode(0o644);
-            tar.append_data(&mut header, name, bytes)?;
-        }
-        tar.into_inner()?
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        Ok(std::fs::rename(unfinished, file)?)
+        write(file, self.described(), &self.named, self.blobs().into())
     }
+
+    /// What refers to it, with what it runs on.
+    fn described(&self) -> Value {
+        let mut described = self.manifest.descriptor(MANIFEST);
+        described["platform"] = json!({"architecture": self.architecture.oci(), "os": "linux"});
+        described
+    }
+
+    fn blobs(&self) -> [&Blob; 3] {
+        [&self.manifest, &self.config, &self.layer]
+    }
+}
+
+/// Writes images of one name, each for another architecture, as one layout in a tar file, in place of one
+/// that is there. An engine takes the one that it can run. Answers the digest of all of them together.
+///
+/// # Errors
+/// When they are not of one name, two are for the same architecture, or it cannot be written.
+pub fn write_together(images: &[Built], file: &Path) -> Result<String, Error> {
+    let first = images.first().ok_or(Error::Mixed)?;
+    for (number, image) in images.iter().enumerate() {
+        let before = images.iter().take(number);
+        let twice = before
+            .clone()
+            .any(|it| it.architecture == image.architecture);
+        if image.name != first.name || twice {
+            return Err(Error::Mixed);
+        }
+    }
+    let manifests: Vec<Value> = images.iter().map(Built::described).collect();
+    let inner = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+    let inner = Blob::json(&inner);
+    let mut blobs: Vec<&Blob> = images.iter().flat_map(Built::blobs).collect();
+    blobs.push(&inner);
+    write(file, inner.descriptor(INDEX), &first.named, blobs)?;
+    Ok(inner.digest.clone())
+}
+
+/// Writes a layout that leads to what is `described`, under this name.
+fn write(
+    file: &Path,
+    mut described: Value,
+    named: &Value,
+    mut blobs: Vec<&Blob>,
+) -> Result<(), Error> {
+    described["annotations"] = named.clone();
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [described]});
+    let index = index.to_string().into_bytes();
+    blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
+    blobs.dedup_by(|a, b| a.digest == b.digest);
+    let mut entries: Vec<(String, &[u8])> = blobs
+        .iter()
+        .map(|blob| {
+            let name = format!("blobs/{}", blob.digest.replace(':', "/"));
+            (name, &*blob.bytes)
+        })
+        .collect();
+    entries.push(("index.json".to_owned(), &index));
+    entries.push(("oci-layout".to_owned(), LAYOUT));
+
+    let unfinished = file.with_extension("unfinished");
+    let mut tar = tar::Builder::new(io::BufWriter::new(std::fs::File::create(&unfinished)?));
+    for folder in ["blobs/", "blobs/sha256/"] {
+        tar.append_data(
+            &mut header(tar::EntryType::Directory, 0),
+            folder,
+            io::empty(),
+        )?;
+    }
+    for (name, bytes) in entries {
+        let mut header = header(tar::EntryType::Regular, bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, bytes)?;
+    }
+    tar.into_inner()?
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
+    Ok(std::fs::rename(unfinished, file)?)
 }
 
 impl Blob {

@@ -14,13 +14,13 @@ mod layout;
 
 use std::io::{self, Write as _};
 
-use crate::layout::{Blob, CONFIG, INDEX, LAYER, MANIFEST, digest, header};
+use crate::layout::{Blob, CONFIG, LAYER, MANIFEST, digest, header};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 pub use crate::elf::{Architecture, ElfError};
-pub use crate::layout::Built;
+pub use crate::layout::{Built, write_together};
 
 /// What goes into an image.
 #[derive(Clone, Debug)]
@@ -55,6 +55,9 @@ pub enum Error {
     /// An image has a program.
     #[error("an image needs a path for its program")]
     NoPath,
+    /// They cannot be one image for several architectures.
+    #[error("images that are written together have one name, and each another architecture")]
+    Mixed,
     /// It cannot be written.
     #[error("the image cannot be written")]
     Io(#[from] io::Error),
@@ -137,22 +140,15 @@ impl Image {
             "layers": [layer.descriptor(LAYER)],
             "annotations": labels,
         }));
-        let mut of_manifest = manifest.descriptor(MANIFEST);
-        if let Some(fields) = of_manifest.as_object_mut() {
-            let platform = json!({"architecture": architecture.oci(), "os": "linux"});
-            fields.insert("platform".to_owned(), platform);
-            // The second is the specification's, the first is what containerd names an image by.
-            let named = json!({
-                "io.containerd.image.name": self.name,
-                "org.opencontainers.image.ref.name": self.tag(),
-            });
-            fields.insert("annotations".to_owned(), named);
-        }
-        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [of_manifest]});
+        // The second is the specification's, the first is what containerd names an image by.
+        let named = json!({
+            "io.containerd.image.name": self.name,
+            "org.opencontainers.image.ref.name": self.tag(),
+        });
         Ok(Built {
             name: self.name.clone(),
             architecture,
-            index: index.to_string().into_bytes(),
+            named,
             manifest,
             config,
             layer,
@@ -327,6 +323,57 @@ mod tests {
         for (_, header, _) in files {
             assert_eq!((header.mtime().unwrap(), header.uid().unwrap()), (0, 0));
             assert_eq!(header.mode().unwrap(), 0o755);
+        }
+    }
+
+    #[test]
+    fn an_image_for_two_architectures_leads_to_the_program_of_each() {
+        let amd = elf::tests::program(|_| {});
+        let arm = elf::tests::program(|bytes| bytes[18] = 183);
+        let built = [&amd, &arm].map(|program| image().build(program).unwrap());
+        let there = tempfile::tempdir().unwrap();
+        let file = there.path().join("both.tar");
+        let together = write_together(&built, &file).unwrap();
+        let layout = entries(&std::fs::read(&file).unwrap());
+        let read = |name: &str| -> Value {
+            let (.., bytes) = layout.iter().find(|(found, ..)| found == name).unwrap();
+            serde_json::from_slice(bytes).unwrap()
+        };
+        let blob = |descriptor: &Value| {
+            let digest = descriptor["digest"].as_str().unwrap();
+            read(&format!("blobs/{}", digest.replace(':', "/")))
+        };
+
+        let outer = &read("index.json")["manifests"];
+        assert_eq!(outer.as_array().unwrap().len(), 1);
+        assert_eq!(outer[0]["digest"], json!(together));
+        assert_eq!(
+            outer[0]["annotations"]["io.containerd.image.name"],
+            "example.com/a/b:1"
+        );
+        let inner = blob(&outer[0]);
+        for (number, architecture) in ["amd64", "arm64"].into_iter().enumerate() {
+            let described = &inner["manifests"][number];
+            assert_eq!(
+                described["platform"],
+                json!({"architecture": architecture, "os": "linux"})
+            );
+            assert_eq!(described["digest"], json!(built[number].digest()));
+            let config = blob(&blob(described)["config"]);
+            assert_eq!(config["architecture"], architecture);
+        }
+
+        let other = Image {
+            name: "example.com/a/b:2".into(),
+            ..image()
+        };
+        let other = other.build(&arm).unwrap();
+        for mixed in [
+            &[][..],
+            &[built[0].clone(), built[0].clone()],
+            &[built[0].clone(), other],
+        ] {
+            assert!(matches!(write_together(mixed, &file), Err(Error::Mixed)));
         }
     }
 

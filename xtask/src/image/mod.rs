@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
-use podcert_image::podcert;
+use podcert_image::{podcert, write_together};
 
 use crate::run::{cargo, say, target};
 
@@ -18,9 +18,9 @@ mod sbom;
 /// What to make.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What it runs on
-    #[arg(long, value_enum, default_value_t = Arch::host())]
-    arch: Arch,
+    /// What it runs on; given again, one image for each of them [default: this machine's]
+    #[arg(long = "arch", value_enum)]
+    archs: Vec<Arch>,
     /// The image's name with its tag [default: ghcr.io/podcert/podcert with the version]
     #[arg(long)]
     name: Option<String>,
@@ -71,41 +71,55 @@ impl Arch {
     }
 }
 
-/// Makes the image and the SBOM, and says how large it is.
+/// Makes the image and its SBOMs, and says how large it is.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let program = static_program(args.arch, &args.profile)?;
-    let bytes =
-        std::fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
+    let mut archs = args.archs.clone();
+    if archs.is_empty() {
+        archs.push(Arch::host());
+    }
+    // What is missing for one is told before another is built.
+    for arch in &archs {
+        check_toolchain(*arch)?;
+    }
     let name = match &args.name {
         Some(name) => name.clone(),
         None => format!("ghcr.io/podcert/podcert:{}", env!("CARGO_PKG_VERSION")),
     };
-    let image = podcert(&name).build(&bytes)?;
-
     let folder = target()?.join("image");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
-    let arch = args.arch.name();
-    let file = folder.join(format!("podcert-{arch}.tar"));
-    image.write(&file)?;
-    let bill = sbom::of("podcert-cli", args.arch.target(), &name, image.digest())?;
-    let bill_file = folder.join(format!("podcert-{arch}.cdx.json"));
-    std::fs::write(&bill_file, serde_json::to_string_pretty(&bill)? + "\n")
-        .with_context(|| format!("cannot write {}", bill_file.display()))?;
-
-    say(&format!("{name} for {arch}, {}", image.digest()));
-    say(&format!(
-        "  image  {} ({}, {} to download)",
-        file.display(),
-        megabytes(image.uncompressed()),
-        megabytes(image.compressed())
-    ));
-    say(&format!("  SBOM   {}", bill_file.display()));
-    figure(&format!("image_megabytes_{arch}"), image.uncompressed());
-    figure(
-        &format!("image_download_megabytes_{arch}"),
-        image.compressed(),
-    );
+    let mut images = Vec::new();
+    for arch in &archs {
+        let program = static_program(*arch, &args.profile)?;
+        let bytes = std::fs::read(&program)
+            .with_context(|| format!("cannot read {}", program.display()))?;
+        let image = podcert(&name).build(&bytes)?;
+        let bill = sbom::of("podcert-cli", arch.target(), &name, image.digest())?;
+        let bill_file = folder.join(format!("podcert-{}.cdx.json", arch.name()));
+        std::fs::write(&bill_file, serde_json::to_string_pretty(&bill)? + "\n")
+            .with_context(|| format!("cannot write {}", bill_file.display()))?;
+        let (whole, packed) = (image.uncompressed(), image.compressed());
+        say(&format!("{name} for {}, {}", arch.name(), image.digest()));
+        say(&format!(
+            "  {}, {} to download",
+            megabytes(whole),
+            megabytes(packed)
+        ));
+        say(&format!("  SBOM   {}", bill_file.display()));
+        figure(&format!("image_megabytes_{}", arch.name()), whole);
+        figure(&format!("image_download_megabytes_{}", arch.name()), packed);
+        images.push(image);
+    }
+    let names: Vec<_> = archs.iter().map(|arch| arch.name()).collect();
+    let file = folder.join(format!("podcert-{}.tar", names.join("-")));
+    match &*images {
+        [alone] => alone.write(&file)?,
+        several => {
+            let digest = write_together(several, &file)?;
+            say(&format!("{name} for {}, {digest}", names.join(" and ")));
+        }
+    }
+    say(&format!("  image  {}", file.display()));
     Ok(())
 }
 
@@ -124,7 +138,6 @@ pub(crate) fn static_program(arch: Arch, profile: &str) -> Result<PathBuf> {
     ])
     .env("RUSTFLAGS", "-C target-feature=+crt-static");
     if arch != Arch::host() {
-        check_toolchain(arch)?;
         let compiler = arch.cross_compiler();
         let (upper, lower) = (triple.to_uppercase(), triple.replace('-', "_"));
         build = build
@@ -149,6 +162,9 @@ pub(crate) fn static_program(arch: Arch, profile: &str) -> Result<PathBuf> {
 
 /// What building for another machine needs is told before minutes of building.
 fn check_toolchain(arch: Arch) -> Result<()> {
+    if arch == Arch::host() {
+        return Ok(());
+    }
     let (triple, compiler) = (arch.target(), arch.cross_compiler());
     if Command::new(compiler).arg("--version").output().is_err() {
         bail!(
