@@ -225,16 +225,16 @@ impl KeptBundle<'_> {
             (Ok(Event::InitDone), other) => other,
             (Ok(Event::Apply(found)), _) => Observation::Known(Some(Box::new(found))),
             (Ok(Event::Delete(_)), _) => Observation::Known(None),
-            (Err(why), before) => {
+            (Err(failure), before) => {
                 self.context.metrics.watch_failed("clustertrustbundles");
-                tracing::warn!(bundle = self.name, why, "a watch begins again");
+                failure.log(&self.context.rights, "clustertrustbundles");
                 if self
                     .desired
                     .as_ref()
                     .is_none_or(|desired| !desired.is_in(&before))
                 {
                     self.check
-                        .fail(format!("ClusterTrustBundle {}: {why}", self.name));
+                        .fail(format!("ClusterTrustBundle {}: {}", self.name, failure.why));
                 }
                 before
             }

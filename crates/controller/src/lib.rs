@@ -13,8 +13,8 @@
 //! `requests`, the plan in `bundles`) and acts thinly. Each signer has a task that follows its
 //! pool and one that keeps its bundle; one task answers the requests of all signers, so it needs
 //! no locks; one writes Events; one finds out which versions of the API are served (`versions`); one
-//! keeps this replica's Lease and says what its share of the work is (`sharing`). All end with the
-//! shutdown token, the Lease after the last answer.
+//! keeps this replica's Lease and says what its share of the work is (`sharing`); one says once which
+//! rights are missing (`rights`). All end with the shutdown token, the Lease after the last answer.
 //!
 //! A new pool's CA signs only once its anchors are in the bundle (or could not be put there for
 //! 30 seconds), so that no leaf is issued that nobody can verify because of our own order.
@@ -27,6 +27,7 @@ mod optional;
 mod pools;
 mod reasons;
 mod requests;
+mod rights;
 mod sharing;
 mod skew;
 mod trial;
@@ -49,7 +50,9 @@ pub use crate::config::{
     Config, ConfigError, DEFAULT_CONCURRENCY, OwnPod, PoolSource, Signer, UnknownAnchors,
 };
 pub use crate::trial::Trial;
-use crate::{events::Recorder, metrics::Metrics, sharing::Sharing, versions::Versions};
+use crate::{
+    events::Recorder, metrics::Metrics, rights::Rights, sharing::Sharing, versions::Versions,
+};
 
 /// A controller, ready to run.
 #[derive(Debug)]
@@ -81,6 +84,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) own_pod: Option<Arc<ObjectReference>>,
     pub(crate) sharing: Sharing,
+    pub(crate) rights: Rights,
     pub(crate) signing: Arc<Semaphore>,
     pub(crate) versions: Versions,
     pub(crate) shutdown: CancellationToken,
@@ -164,6 +168,7 @@ impl Controller {
             .own_pod
             .as_ref()
             .map(|pod| Arc::new(pod_reference(&pod.namespace, &pod.name, &pod.uid)));
+        let wanted = rights::all(&config);
         let (versions, discovery) = Versions::new();
         let (sharing, share) = match config.replica().zip(checks.sharing) {
             Some(as_whom) => {
@@ -182,6 +187,7 @@ impl Controller {
             recorder,
             own_pod,
             sharing,
+            rights: Rights::new(),
             signing: requests::signing::slots(),
             versions,
             shutdown: shutdown.child_token(),
@@ -238,6 +244,7 @@ impl Controller {
             context.shutdown.clone(),
         ));
         tasks.spawn(skew::watch(context.clone()));
+        tasks.spawn(rights::report(context.clone(), wanted));
         let policies = config
             .signers
             .into_iter()

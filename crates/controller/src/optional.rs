@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::watching::{self, Pace};
+use crate::watching::{self, FORBIDDEN, Failure, Pace};
 
 /// What a watch that may be refused says.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub(crate) enum Seen<K> {
     Refused(String),
 }
 
-/// What such a watch says, or in words why it has to begin again.
-pub(crate) type Observed<K> = Result<Seen<K>, String>;
+/// What such a watch says, or why it has to begin again.
+pub(crate) type Observed<K> = Result<Seen<K>, Failure>;
 
 /// The events of all objects behind `api` that `config` selects, if they are shown. Asked for once `known` says that the
 /// server knows its roles.
@@ -125,7 +125,7 @@ where
             if status.is_none_or(|status| status.code != FORBIDDEN) {
                 self.refused = None;
                 self.pause = self.pace.next();
-                return Some(Err(watching::describe(&error)));
+                return Some(Err(Failure::of(&error)));
             }
             if self.is_believed(Instant::now()) {
                 // From the beginning: what is given up must be listed again.
@@ -173,7 +173,6 @@ where
     }
 }
 
-const FORBIDDEN: u16 = 403;
 /// Until a refusal is repeated.
 const CONFIRM: Duration = Duration::from_secs(1);
 /// How long a refusal must have stood where objects were shown: nobody waits for it, and a server

@@ -27,6 +27,8 @@ pub(crate) const ISSUED: &str = "Issued";
 pub(crate) const NOT_FOUND: &str = "NotFound";
 /// The request's signer has no pool yet.
 pub(crate) const POOL_NOT_LOADED: &str = "PoolNotLoaded";
+/// Rights that the controller needs are missing.
+pub(crate) const RIGHTS_MISSING: &str = "RightsMissing";
 /// A thread that signed ended by a defect, or with the process.
 pub(crate) const SIGNING_STOPPED: &str = "SigningStopped";
 /// The API server refused the status itself.
@@ -59,7 +61,7 @@ mod tests {
         let page = read("docs/operations.md");
         let mut found = 0;
         for (path, before, least) in [
-            ("crates/controller/src/reasons.rs", ": &str = \"", 14),
+            ("crates/controller/src/reasons.rs", ": &str = \"", 15),
             ("crates/issuance/src/decision.rs", "=> \"", 27),
             ("crates/authority/src/error.rs", "=> \"", 4),
             ("crates/authority/src/backend.rs", "=> \"", 2),

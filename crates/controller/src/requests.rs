@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::queue::{Announcement, Patience, Queue};
 use crate::optional::{self, Seen};
-use crate::{Context, bundles::Ready, versions::Spoken, watching};
+use crate::{Context, bundles::Ready, rights::Refusal, versions::Spoken, watching};
 
 /// Answers requests until shutdown, `concurrency` at a time.
 pub(crate) async fn answer(
@@ -239,10 +239,10 @@ fn note<K>(
     match event {
         Ok(watcher::Event::InitDone) => check.pass(),
         Ok(_) => {}
-        Err(why) => {
+        Err(failure) => {
             context.metrics.watch_failed(resource);
-            tracing::warn!(resource, why, "a watch begins again");
-            check.fail_unless_passing(why);
+            failure.log(&context.rights, resource);
+            check.fail_unless_passing(&failure.why);
         }
     }
 }
@@ -267,19 +267,19 @@ fn note_optional<K>(
         Ok(Seen::Event(_)) => {}
         Ok(Seen::Refused(why)) => {
             context.metrics.uids_compared(resource, false);
-            tracing::warn!(
+            context.rights.refused(Refusal {
                 resource,
-                why,
-                "their UIDs in requests are not compared with live objects, as the rights to list \
-                 and watch {resource} are missing; podcert looks every few minutes whether they \
-                 were granted"
-            );
+                why: why.clone(),
+                lost: "their UIDs in requests are not compared with live objects, as the rights to \
+                       list and watch them are missing; podcert looks every few minutes whether \
+                       they were granted",
+            });
             check.pass_saying("not shown, so not compared: the rights list and watch are missing");
         }
-        Err(why) => {
+        Err(failure) => {
             context.metrics.watch_failed(resource);
-            tracing::warn!(resource, why, "a watch begins again");
-            check.fail_unless_passing(why);
+            failure.log(&context.rights, resource);
+            check.fail_unless_passing(&failure.why);
         }
     }
 }

@@ -38,6 +38,7 @@ use self::membership::Membership;
 use self::own::{Action, Answer, OwnLease};
 use self::share::{LOOK, Permission, Replicas, Share, Terms};
 use crate::optional::{self, Seen};
+use crate::rights::Refusal;
 use crate::{Context, pools::with_sources};
 
 pub(crate) use self::share::Owners;
@@ -213,9 +214,9 @@ impl Keeper<'_> {
                 self.membership.forget();
                 self.hidden = Some(why);
             }
-            Err(why) => {
-                self.context.metrics.watch_failed("leases");
-                tracing::warn!(resource = "leases", why, "a watch begins again");
+            Err(failure) => {
+                self.context.metrics.watch_failed(LEASES);
+                failure.log(&self.context.rights, LEASES);
             }
         }
     }
@@ -227,6 +228,9 @@ impl Keeper<'_> {
                 "somebody deleted the Lease of this replica, it is made again; if that goes on, is \
                  --sharding-pod-uid the UID of its pod?"
             ),
+            Answer::Refused {
+                forbidden: true, ..
+            } if self.context.rights.tells_of(&[LEASES]) => {}
             Answer::Refused { why, .. } | Answer::Unanswered(why) if self.own.is_well() => {
                 tracing::warn!(
                     lease = self.me,
@@ -234,7 +238,7 @@ impl Keeper<'_> {
                     "the Lease is not renewed; trying again"
                 );
             }
-            // Told once in a row.
+            // Told once in a row, or with what it leads to.
             Answer::Refused { .. } | Answer::Unanswered(_) => {}
             Answer::Found(_) | Answer::Written(_) | Answer::Conflict => {}
         }
@@ -337,12 +341,7 @@ impl Keeper<'_> {
                 metrics.shares(1, 1.0);
                 let why = self.why_alone(Instant::now()).unwrap_or_default();
                 if self.told.as_ref() != Some(&why) {
-                    tracing::warn!(
-                        why,
-                        "this replica works alone: run no second one, or grant the rights to get, \
-                         list, watch, create and update leases in its namespace (podcert looks \
-                         every few minutes)"
-                    );
+                    self.tell_of_working_alone(&why);
                     self.check.pass_saying(format!("works alone: {why}"));
                 }
                 self.told = Some(why);
@@ -358,6 +357,21 @@ impl Keeper<'_> {
             }
         }
         self.lapsed = false;
+    }
+
+    fn tell_of_working_alone(&self, why: &str) {
+        let lost = "this replica works alone: run no second one, or grant the rights to get, list, \
+                    watch, create and update leases in its namespace (podcert looks every few \
+                    minutes)";
+        if self.own.is_forbidden() || self.hidden.is_some() {
+            self.context.rights.refused(Refusal {
+                resource: LEASES,
+                why: why.to_owned(),
+                lost,
+            });
+        } else {
+            tracing::warn!(why, "{lost}");
+        }
     }
 
     /// Gives the Lease up, so that others take over at once.
@@ -440,5 +454,6 @@ async fn carry_out(
     }
 }
 
+const LEASES: &str = "leases";
 /// For giving the Lease up at the end.
 const LAST_PATIENCE: Duration = Duration::from_secs(3);

@@ -153,21 +153,23 @@ where
     }
 
     /// In words; and has the versions looked for again where that may be the reason.
-    fn explain(&self, error: &watcher::Error) -> String {
-        let words = watching::describe(error);
+    fn explain(&self, error: &watcher::Error) -> watching::Failure {
+        let failure = watching::Failure::of(error);
         let Some(version) = self.version else {
-            return words;
+            return failure;
         };
         if !watching::status(error).is_some_and(is_unserved) {
             self.versions.doubt(Doubt::Broken);
-            return words;
+            return failure;
         }
         self.versions.unserved(self.spoken, version);
-        format!(
-            "the API server does not serve {} of {} (any more?): {words}",
+        let why = format!(
+            "the API server does not serve {} of {} (any more?): {}",
             self.spoken.plural(),
-            version.group_version()
-        )
+            version.group_version(),
+            failure.why
+        );
+        watching::Failure { why, ..failure }
     }
 }
 

@@ -14,8 +14,39 @@ use podcert_runtime::{Backoff, Jitter};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-/// What a watch says: an event, or in words why it has to begin again.
-pub(crate) type Observed<K> = Result<watcher::Event<K>, String>;
+use crate::rights::Rights;
+
+/// What a watch says: an event, or why it has to begin again.
+pub(crate) type Observed<K> = Result<watcher::Event<K>, Failure>;
+
+/// Why a watch has to begin again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Failure {
+    /// For whoever reads `/readyz` or the log.
+    pub(crate) why: String,
+    /// The API server did not allow it.
+    pub(crate) forbidden: bool,
+}
+
+impl Failure {
+    /// That of `error`.
+    pub(crate) fn of(error: &watcher::Error) -> Self {
+        Self {
+            why: describe(error),
+            forbidden: status(error).is_some_and(|status| status.code == FORBIDDEN),
+        }
+    }
+
+    /// The log of a watch of `resource` that begins again for this.
+    pub(crate) fn log(&self, rights: &Rights, resource: &'static str) {
+        let why = &self.why;
+        if self.forbidden && rights.tells_of(&[resource]) {
+            tracing::debug!(resource, why, "a watch begins again");
+        } else {
+            tracing::warn!(resource, why, "a watch begins again");
+        }
+    }
+}
 
 /// The events of all objects behind `api` that `config` selects.
 pub(crate) fn follow<K>(
@@ -26,7 +57,7 @@ pub(crate) fn follow<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    paced(api, config, jitter).map(|event| event.map_err(|error| describe(&error)))
+    paced(api, config, jitter).map(|event| event.map_err(|error| Failure::of(&error)))
 }
 
 /// The same with errors as they come.
@@ -109,6 +140,8 @@ impl kube::runtime::utils::Backoff for Pace {
     fn reset(&mut self) {}
 }
 
+/// HTTP's 403.
+pub(crate) const FORBIDDEN: u16 = 403;
 const WATCH_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// Longer than the longest pause, so that a row of failures is one row.
 const QUIET: Duration = Duration::from_secs(60);

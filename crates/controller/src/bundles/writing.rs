@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::plan::{Desired, Step};
 use super::{BACKOFF, KeptBundle, Observation};
-use crate::UnknownAnchors;
 use crate::reasons::{BUNDLE_CONTESTED, UNKNOWN_ANCHORS};
 use crate::versions::{Spoken, is_unserved};
+use crate::{UnknownAnchors, watching};
 
 /// How often somebody else undid what was written. The first time it is put right at once, then
 /// ever later: two who disagree must not spend the API server on it.
@@ -100,7 +100,14 @@ impl KeptBundle<'_> {
             "ClusterTrustBundle {} cannot be written: {error}",
             self.name
         );
-        tracing::warn!(retry_in = ?after, "{why}");
+        let forbidden =
+            matches!(error, kube::Error::Api(status) if status.code == watching::FORBIDDEN);
+        let rights = &self.context.rights;
+        if forbidden && rights.tells_of(&["clustertrustbundles", "signers"]) {
+            tracing::debug!(retry_in = ?after, "{why}");
+        } else {
+            tracing::warn!(retry_in = ?after, "{why}");
+        }
         self.check.fail(why);
     }
 

@@ -59,8 +59,8 @@ async fn said(watch: impl Stream<Item = Observed<u8>>) -> Vec<(&'static str, u64
                 assert_eq!(why, "cannot list: because (403)");
                 "refused"
             }
-            Err(why) => {
-                assert_eq!(why, "cannot list: because (500)");
+            Err(failure) => {
+                assert_eq!(failure.why, "cannot list: because (500)");
                 "failed"
             }
         };

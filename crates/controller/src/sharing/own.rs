@@ -55,6 +55,8 @@ pub(super) struct OwnLease {
     failures: u32,
     refused_since: Option<Instant>,
     refused: Option<String>,
+    /// The last refusal was one of rights.
+    forbidden: bool,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ impl OwnLease {
             failures: 0,
             refused_since: None,
             refused: None,
+            forbidden: false,
         }
     }
 
@@ -142,6 +145,7 @@ impl OwnLease {
                 };
                 if now - since >= must_stand {
                     self.refused = Some(why);
+                    self.forbidden = forbidden;
                     let again = if forbidden { SELDOM } else { AGAIN };
                     self.next_at = Some(now + again.delay(1, jitter));
                 }
@@ -162,6 +166,11 @@ impl OwnLease {
     /// Why it cannot be had, if that is so for good.
     pub(super) fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
+    }
+
+    /// Whether it cannot be had for good for want of rights.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.refused.is_some() && self.forbidden
     }
 
     /// When [`Self::next`] has something to do; nothing while a request is under way.

@@ -81,7 +81,10 @@ impl Gate {
         self.0.lock().unwrap().clear();
     }
 
-    fn answer(&self, request: &Request<kube::client::Body>) -> Option<Response<StoryBody>> {
+    pub(crate) fn answer(
+        &self,
+        request: &Request<kube::client::Body>,
+    ) -> Option<Response<StoryBody>> {
         let rules = self.0.lock().unwrap();
         let (_, status) = rules
             .iter()
@@ -92,7 +95,7 @@ impl Gate {
     }
 }
 
-type StoryBody = UnsyncBoxBody<Bytes, Infallible>;
+pub(crate) type StoryBody = UnsyncBoxBody<Bytes, Infallible>;
 
 impl Setup {
     pub(crate) fn new() -> Self {

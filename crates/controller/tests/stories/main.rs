@@ -17,6 +17,7 @@ mod issuing;
 mod pod_identity;
 mod pools;
 mod replicas;
+mod rights;
 mod sharing;
 mod uids;
 mod versions;

@@ -1,9 +1,10 @@
 //! Replicas that share the work of one cluster, each with a user of its own, so that it can be told
 //! who did what.
 
-use std::{sync::Arc, sync::Mutex, time::Duration};
+use std::{convert::Infallible, sync::Arc, sync::Mutex, time::Duration};
 
 use http::{Method, Request};
+use http_body_util::BodyExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 use podcert_apiserver::{Effect, Fault, Matching, Occurrence, User, Verb};
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt as _, service_fn};
 
-use crate::cluster::{Asked, Cluster, SERVICE_DNS, SPIFFE, Setup};
+use crate::cluster::{Asked, Cluster, Gate, SERVICE_DNS, SPIFFE, Setup};
 
 pub(crate) const NAMESPACE: &str = "mesh-controller";
 pub(crate) const APPLICATION: &str = "mesh-controller";
@@ -37,6 +38,22 @@ pub(crate) struct Idle {
     pub(crate) controller: Controller,
     pub(crate) registry: Registry,
     pub(crate) journal: Journal,
+}
+
+impl Idle {
+    /// Starts it as the replica `name`.
+    pub(crate) fn start(self, name: &str) -> Replica {
+        let health = self.controller.health().clone();
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(self.controller.run(shutdown.clone()));
+        Replica {
+            name: name.into(),
+            health,
+            registry: self.registry,
+            shutdown,
+            running,
+        }
+    }
 }
 
 /// A cluster with pools and without a controller.
@@ -65,6 +82,11 @@ pub(crate) fn user(name: &str) -> String {
 impl Cluster {
     /// A replica named `name`; called in the runtime it will run in.
     pub(crate) fn replica(&self, name: &str) -> Idle {
+        self.replica_behind(name, Gate::default())
+    }
+
+    /// The same behind a gate.
+    pub(crate) fn replica_behind(&self, name: &str, gate: Gate) -> Idle {
         let names = spiffe::Policy::new(
             "cluster.local".parse().unwrap(),
             spiffe::IdTemplate::default(),
@@ -98,8 +120,14 @@ impl Cluster {
             move |request: Request<kube::client::Body>| {
                 let asked = (request.method().clone(), request.uri().to_string());
                 journal.lock().unwrap().push(asked);
-                let service = service.clone();
-                async move { service.oneshot(request).await }
+                let (service, gate) = (service.clone(), gate.clone());
+                async move {
+                    if let Some(answer) = gate.answer(&request) {
+                        return Ok::<_, Infallible>(answer);
+                    }
+                    let response = service.oneshot(request).await?;
+                    Ok(response.map(BodyExt::boxed_unsync))
+                }
             }
         });
         let options = api::Options {
@@ -119,21 +147,7 @@ impl Cluster {
 
     /// Starts a replica.
     pub(crate) fn join(&self, name: &str) -> Replica {
-        let Idle {
-            controller,
-            registry,
-            ..
-        } = self.replica(name);
-        let health = controller.health().clone();
-        let shutdown = CancellationToken::new();
-        let running = tokio::spawn(controller.run(shutdown.clone()));
-        Replica {
-            name: name.into(),
-            health,
-            registry,
-            shutdown,
-            running,
-        }
+        self.replica(name).start(name)
     }
 
     /// Starts these replicas, and waits until they are ready and know of each other.
