@@ -4,7 +4,7 @@
 //! ```text
 //! run ─▶ cluster: a control plane of each release, built, started, ended
 //!     ─▶ cases: the rules of podcert-cases, on it
-//!     ─▶ steps: matrix, forged, figures, faults; each plays on a stage of harness
+//!     ─▶ steps: matrix, forged, rights, figures, faults; each plays on a stage of harness
 //!     ─▶ report ─▶ lines, figures, JSON; document: the table of docs/compatibility.md
 //! ```
 #![allow(
@@ -41,6 +41,7 @@ mod real;
 mod release;
 mod replicas;
 mod report;
+mod rights;
 mod run;
 mod steps;
 

@@ -4,7 +4,9 @@ use podcert_cases::Release;
 
 use crate::matrix::cost;
 use crate::run::Step;
-use crate::{faults, figures, forged, install, kubectl, matrix, rates, release, replicas};
+use crate::{
+    faults, figures, forged, install, kubectl, matrix, rates, release, replicas, rights,
+};
 
 /// All steps. Those that leave the cluster in pieces come last.
 pub(crate) fn all() -> Vec<Step> {
@@ -18,6 +20,11 @@ pub(crate) fn all() -> Vec<Step> {
             name: "forged-requests",
             releases: &release::ALL,
             run: |context| Box::pin(forged::step(context)),
+        },
+        Step {
+            name: "rights",
+            releases: &release::ALL,
+            run: |context| Box::pin(rights::step(context)),
         },
         Step {
             name: "requests-per-certificate",

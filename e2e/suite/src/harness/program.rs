@@ -57,6 +57,15 @@ impl Setup {
     /// # Errors
     /// When the stage cannot be set.
     pub(crate) async fn all(stage: &Stage, pool: &CaPool) -> Result<Self> {
+        let kubeconfig = stage.controller_kubeconfig().await?;
+        Self::with(stage, pool, kubeconfig)
+    }
+
+    /// The same with a kubeconfig that is there.
+    ///
+    /// # Errors
+    /// When the pool cannot be written.
+    pub(crate) fn with(stage: &Stage, pool: &CaPool, kubeconfig: PathBuf) -> Result<Self> {
         // In a folder of its own, as a Secret is mounted: podcert watches it, and logs lie beside it.
         let folder = stage.folder.join("pool");
         std::fs::create_dir_all(&folder)?;
@@ -64,7 +73,7 @@ impl Setup {
         pool.write(&file)?;
         Ok(Self {
             program: beside_us()?,
-            kubeconfig: stage.controller_kubeconfig().await?,
+            kubeconfig,
             log: stage.folder.join("controller.log"),
             pool: file,
             // One signer may get a pool after the other, of which no controller saw the change.
@@ -166,8 +175,8 @@ impl Program {
     pub(crate) async fn ready(&self, patience: Duration) -> Result<()> {
         let started = Instant::now();
         loop {
-            let (status, body) = self.get("/readyz").await?;
-            if status == 200 {
+            let (ready, body) = self.readiness().await?;
+            if ready {
                 return Ok(());
             }
             if started.elapsed() > patience {
@@ -175,6 +184,15 @@ impl Program {
             }
             sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Whether it is ready, and its report on that.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(crate) async fn readiness(&self) -> Result<(bool, String)> {
+        let (status, body) = self.get("/readyz").await?;
+        Ok((status == 200, body))
     }
 
     /// What it counts.

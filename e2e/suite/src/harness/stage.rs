@@ -15,7 +15,7 @@ use kube::api::{
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
-use podcert_cases::User;
+use podcert_cases::{Release, User};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
@@ -70,12 +70,28 @@ impl Stage {
         }))
     }
 
+    /// The same stage for kubelets of another release.
+    pub(crate) fn for_kubelets(&self, kubelets: Release) -> Arc<Self> {
+        Arc::new(Self {
+            skew: Skew {
+                kubelets,
+                ..self.skew
+            },
+            name: self.name.clone(),
+            admin: self.admin.clone(),
+            folder: self.folder.clone(),
+            config: self.config.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+        })
+    }
+
     /// The signer of this stage for a policy, such as `spiffe`.
     pub(crate) fn signer(&self, policy: &str) -> String {
         format!("{}/{policy}", self.signer_domain())
     }
 
-    fn signer_domain(&self) -> String {
+    /// The domain of this stage's signers.
+    pub(crate) fn signer_domain(&self) -> String {
         format!("{}.example", self.name)
     }
 
@@ -160,6 +176,22 @@ impl Stage {
     /// # Errors
     /// When the server refuses.
     pub(crate) async fn controller_kubeconfig(&self) -> Result<PathBuf> {
+        let kubeconfig = self.account(self.meshtool_rules(), None).await?;
+        let last = json!({
+            "group": "events.k8s.io", "resource": "events", "verb": "create",
+            "namespace": "default",
+        });
+        self.wait_for_rights(&self.controller(), &last).await?;
+        Ok(kubeconfig)
+    }
+
+    /// The kubeconfig of a service account, with a token for a day, that has a ClusterRole of these
+    /// rules and, if there are others, a Role of those in its own namespace. The server's authorizer
+    /// need not have seen them yet.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn account(&self, rules: Value, own_rules: Option<Value>) -> Result<PathBuf> {
         let namespace = self.controller_namespace();
         self.create(
             &Api::<Namespace>::all(self.admin.clone()),
@@ -169,29 +201,28 @@ impl Stage {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), &namespace);
         self.create(&accounts, json!({"metadata": {"name": CONTROLLER}}))
             .await?;
-        self.create(
-            &Api::<ClusterRole>::all(self.admin.clone()),
-            json!({"metadata": {"name": namespace}, "rules": self.meshtool_rules()}),
-        )
-        .await?;
-        self.create(
-            &Api::<ClusterRoleBinding>::all(self.admin.clone()),
+        let binding = |kind: &str| {
             json!({
                 "metadata": {"name": namespace},
                 "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": namespace,
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": namespace,
                 },
                 "subjects": [
                     {"kind": "ServiceAccount", "namespace": namespace, "name": CONTROLLER},
                 ],
-            }),
-        )
-        .await?;
-        let last = json!({
-            "group": "events.k8s.io", "resource": "events", "verb": "create",
-            "namespace": "default",
-        });
-        self.wait_for_rights(&self.controller(), &last).await?;
+            })
+        };
+        let role = |rules| json!({"metadata": {"name": namespace}, "rules": rules});
+        let roles = Api::<ClusterRole>::all(self.admin.clone());
+        self.create(&roles, role(rules)).await?;
+        let bindings = Api::<ClusterRoleBinding>::all(self.admin.clone());
+        self.create(&bindings, binding("ClusterRole")).await?;
+        if let Some(rules) = own_rules {
+            let roles = Api::<Role>::namespaced(self.admin.clone(), &namespace);
+            self.create(&roles, role(rules)).await?;
+            let bindings = Api::<RoleBinding>::namespaced(self.admin.clone(), &namespace);
+            self.create(&bindings, binding("Role")).await?;
+        }
 
         let wanted = serde_json::from_value::<TokenRequest>(
             json!({"metadata": {}, "spec": {"audiences": [], "expirationSeconds": 86_400}}),
@@ -255,6 +286,16 @@ impl Stage {
             "namespace": namespace,
         });
         self.wait_for_rights(&self.controller(), &lease).await
+    }
+
+    /// The UID of the controller's account.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) async fn account_uid(&self) -> Result<String> {
+        let accounts: Api<ServiceAccount> =
+            Api::namespaced(self.admin.clone(), &self.controller_namespace());
+        accounts.get(CONTROLLER).await?.uid().context("no UID")
     }
 
     /// Who the controller is.
