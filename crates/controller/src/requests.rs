@@ -237,7 +237,10 @@ fn note<K>(
     event: &watching::Observed<K>,
 ) {
     match event {
-        Ok(watcher::Event::InitDone) => check.pass(),
+        Ok(watcher::Event::InitDone) => {
+            context.rights.listed(resource);
+            check.pass();
+        }
         Ok(_) => {}
         Err(failure) => {
             context.metrics.watch_failed(resource);
@@ -256,6 +259,7 @@ fn note_optional<K>(
 ) {
     match observed {
         Ok(Seen::Event(watcher::Event::InitDone)) => {
+            context.rights.listed(resource);
             if context.metrics.uids_compared(resource, true) {
                 tracing::info!(
                     resource,

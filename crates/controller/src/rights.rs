@@ -19,7 +19,7 @@
 
 mod list;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ pub(crate) struct Rights(Arc<Mutex<State>>);
 enum State {
     /// It is being asked; meanwhile these were refused.
     Asking(Vec<Refusal>),
-    /// It was said that rights to these resources are missing.
-    Said(BTreeSet<&'static str>),
+    /// It was said that these verbs on these resources are missing.
+    Said(BTreeMap<&'static str, Vec<&'static str>>),
 }
 
 /// The API server refused something that goes on without it.
@@ -86,7 +86,7 @@ impl Rights {
                 refused.push(refusal);
                 return;
             }
-            State::Said(said) => !said.contains(refusal.resource),
+            State::Said(said) => !said.contains_key(refusal.resource),
         };
         if tell {
             refusal.warn();
@@ -98,17 +98,34 @@ impl Rights {
     pub(crate) fn tells_of(&self, resources: &[&str]) -> bool {
         match &*self.state() {
             State::Asking(_) => true,
-            State::Said(said) => resources.iter().any(|resource| said.contains(resource)),
+            State::Said(said) => resources.iter().any(|resource| said.contains_key(resource)),
         }
     }
 
-    /// Everything is known: these were said to be missing.
-    fn settle(&self, said: BTreeSet<&'static str>) {
-        let before = std::mem::replace(&mut *self.state(), State::Said(said.clone()));
-        if let State::Asking(refused) = before {
-            let unsaid = refused.iter().filter(|it| !said.contains(it.resource));
+    /// A resource was listed: if that was not allowed at the start it was granted since, and what is
+    /// forbidden from now on is something new.
+    pub(crate) fn listed(&self, resource: &str) {
+        if let State::Said(said) = &mut *self.state()
+            && said
+                .get(resource)
+                .is_some_and(|verbs| verbs.contains(&"list"))
+        {
+            said.remove(resource);
+        }
+    }
+
+    /// Everything is known: these are said to be missing.
+    fn settle(&self, missing: &[Missing]) {
+        let mut said = BTreeMap::<_, Vec<_>>::new();
+        for Missing { right, verbs } in missing {
+            said.entry(right.resource).or_default().extend(verbs);
+        }
+        let mut state = self.state();
+        if let State::Asking(refused) = &*state {
+            let unsaid = refused.iter().filter(|it| !said.contains_key(it.resource));
             unsaid.for_each(Refusal::warn);
         }
+        *state = State::Said(said);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -123,7 +140,7 @@ pub(crate) async fn report(context: Context, wanted: Vec<Right>) {
         () = context.shutdown.cancelled() => return,
         missing = find(&context, wanted) => match missing {
             Some(missing) => tell(&context, &missing),
-            None => context.rights.settle(BTreeSet::new()),
+            None => context.rights.settle(&[]),
         },
     }
     context.shutdown.cancelled().await;
@@ -245,8 +262,7 @@ fn tell(context: &Context, missing: &[Missing]) {
             Need::Optional => tracing::warn!(resource, name, verbs, rule, "{missing}"),
         }
     }
-    let said = missing.iter().map(|missing| missing.right.resource);
-    context.rights.settle(said.collect());
+    context.rights.settle(missing);
     if let (Some(note), Some(pod)) = (list::note(missing), &context.own_pod) {
         context.recorder.tell(Notice {
             regarding: pod.as_ref().clone(),

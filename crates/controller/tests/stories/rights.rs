@@ -248,6 +248,27 @@ async fn what_is_needed_is_told_on_the_own_pod_too_and_taken_up_when_granted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_right_that_was_granted_and_is_taken_away_again_is_told_of() {
+    let cluster = cluster_with(meshtool(), true).await;
+    let (log, _guard) = Log::begin();
+    let (a, _, _) = join(&cluster);
+    a.health.ready().await;
+    cluster.pass(60).await;
+    let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
+    let name = user(A).replace(':', "-");
+    for (rules, told) in [(with_uids(), 0), (meshtool(), 2)] {
+        let patch = Patch::Merge(json!({"rules": rules}));
+        let params = PatchParams::default();
+        roles.patch(&name, &params, &patch).await.unwrap();
+        cluster.pass(1300).await;
+        assert_eq!(log.said("are not compared with live objects, as"), told);
+    }
+    let alarms = log.alarms();
+    assert_eq!(alarms.len(), 4, "{alarms:#?}");
+    stop_all(cluster, [a]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_all_rights_nothing_is_said() {
     let cluster = cluster_with(with_uids(), true).await;
     let (log, _guard) = Log::begin();
