@@ -4,7 +4,7 @@ mod looks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -131,14 +131,14 @@ impl Scene {
     }
 
     /// A replica in a pod of its own, which owns its Lease and gets its Events.
-    async fn replica(&self, kubeconfig: &PathBuf, namespace: &str, number: u8) -> Result<Setup> {
+    async fn replica(&self, kubeconfig: &Path, namespace: &str, number: u8) -> Result<Setup> {
         let stage = &self.stage;
         let name = format!("replica-{number}");
         let uid = stage.account_uid().await?;
         let account = ("controller", uid.as_str());
         let node = Arc::clone(&self.node);
         let pod = stage.pod(namespace, &name, account, node, &[]).await?;
-        let mut setup = Setup::with(stage, &self.pool, kubeconfig.clone())?;
+        let mut setup = Setup::with(stage, &self.pool, kubeconfig.to_owned())?;
         setup.log = stage.folder.join(format!("{name}.log"));
         setup.flags.extend([
             format!("--sharding-pod-namespace={namespace}"),
