@@ -39,7 +39,7 @@ pub(super) enum Answer {
     Gone,
     /// The API server said no.
     Refused { forbidden: bool, why: String },
-    /// It did not say anything.
+    /// It did not say anything, or not now.
     Unanswered(String),
 }
 
@@ -114,6 +114,15 @@ impl OwnLease {
     pub(super) fn finish(&mut self, answer: Answer, now: Instant, jitter: &Jitter) {
         let Some(begun) = self.begun.take() else {
             return;
+        };
+        let answer = match answer {
+            // A read comes before the next write: while those are answered, it is the write that does
+            // not pass, as where a webhook hangs.
+            Answer::Unanswered(why) if !matches!(self.known, Known::Nothing) => Answer::Refused {
+                forbidden: false,
+                why,
+            },
+            other => other,
         };
         match answer {
             Answer::Found(found) => {
@@ -204,7 +213,7 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
 /// Nobody answers requests for that long while a Lease is refused for another reason than rights: a
-/// webhook that is broken, a quota.
+/// webhook that is broken or hangs, a quota.
 const REFUSED_AFTER: Duration = Duration::from_secs(60);
 const AGAIN: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(60));
 /// Spread over its second half: five to ten minutes.
@@ -365,6 +374,51 @@ mod tests {
         assert!((50..=150).contains(&asked), "{asked}");
         assert!(!story.holds());
         assert_eq!(story.own.refused(), None);
+    }
+
+    #[test]
+    fn writes_that_hang_while_reads_are_answered_are_refused_in_the_end() {
+        let mut story = Story::new();
+        story.hold();
+        story.pass(10);
+        let mut after = 0;
+        let mut reads_too = |story: &mut Story, silent: bool, seconds: u64| {
+            for _ in 0..seconds {
+                match story.next() {
+                    Some(Action::Read) if !silent => {
+                        let there = story.own.replica.lease(story.date);
+                        story.finish(Answer::Found(Some(Box::new(there))));
+                        continue;
+                    }
+                    Some(_) => {
+                        story.pass(10);
+                        after += 10;
+                        story.finish(Answer::Unanswered("no answer".into()));
+                    }
+                    None => {
+                        story.pass(1);
+                        after += 1;
+                    }
+                }
+                if story.own.refused().is_some() {
+                    break;
+                }
+            }
+            std::mem::take(&mut after)
+        };
+        let after = reads_too(&mut story, false, 1000);
+        assert!((60..=90).contains(&after), "{after}");
+        assert!(story.own.refused().is_some());
+
+        // A read that is silent too: the API server is away, and counting begins anew.
+        let mut story = Story::new();
+        story.hold();
+        story.pass(10);
+        reads_too(&mut story, false, 6);
+        reads_too(&mut story, true, 20);
+        assert_eq!(story.own.refused(), None);
+        let after = reads_too(&mut story, false, 1000);
+        assert!((60..=90).contains(&after), "{after}");
     }
 
     /// Seconds until it is believed, and how often it is asked in the ten minutes from then on.

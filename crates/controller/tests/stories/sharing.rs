@@ -440,6 +440,28 @@ async fn leases_that_are_refused_for_no_good_reason_stop_nobody_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn writes_of_leases_that_hang_stop_nobody_for_long() {
+    let cluster = cluster().await;
+    let [a, b] = cluster.join_all([A, B]).await;
+    let hangs = Effect::delay(Duration::from_mins(1));
+    let writes = [Verb::Create, Verb::Update];
+    let faults: Vec<_> = [A, B]
+        .into_iter()
+        .flat_map(|name| cluster.hinder(name, &writes, "leases", &hangs))
+        .collect();
+    cluster.pass(30).await;
+    let asked = cluster.ask_often("web", 20).await;
+    let after = all_issued(&cluster, &asked).await;
+    assert!(after <= 90, "{after}");
+    faults.iter().for_each(podcert_apiserver::Fault::remove);
+    cluster.pass(150).await;
+    for replica in [&a, &b] {
+        assert_eq!(replica.metric("podcert_replicas_live"), 2.0);
+    }
+    stop_all(cluster, [a, b]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replica_that_lost_its_lease_writes_nothing_until_it_has_one() {
     let cluster = cluster().await;
     let [a, b] = cluster.join_all([A, B]).await;
