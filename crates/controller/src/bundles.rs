@@ -86,6 +86,7 @@ pub(crate) async fn keep(
         if let Some(authority) = authority {
             bundle.follow_pool(&signer_name, &labels.labels, &authority);
         }
+        let looked = Instant::now();
         tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return,
@@ -94,7 +95,7 @@ pub(crate) async fn keep(
         if !bundle.hand_on(&ready_to_sign).await {
             return;
         }
-        let wake = bundle.wake_at();
+        let wake = bundle.wake_at(looked);
         // Cancel safe: a watch event or a pool is either taken whole or still there next time.
         tokio::select! {
             biased;
@@ -347,7 +348,9 @@ impl KeptBundle<'_> {
         }
     }
 
-    fn wake_at(&self) -> Option<Instant> {
+    /// When there is more to do than at `looked`. What could not be done then although its time had
+    /// come waits for something else: a write for the Lease, say.
+    fn wake_at(&self, looked: Instant) -> Option<Instant> {
         let sign = match &self.signing {
             Signing::Next(_, waited) => self.waits_until(*waited),
             _ => None,
@@ -358,7 +361,8 @@ impl KeptBundle<'_> {
             }
             _ => None,
         };
-        sign.into_iter().chain(write).min()
+        let instants = sign.into_iter().chain(write);
+        instants.filter(|at| *at > looked).min()
     }
 }
 

@@ -543,6 +543,27 @@ async fn one_replica_publishes_and_another_takes_over() {
     stop_all(cluster, [a]).await;
 }
 
+/// A loop that never sleeps would let no virtual time pass.
+#[tokio::test(start_paused = true)]
+async fn a_publisher_without_a_lease_waits_for_it_in_peace() {
+    let cluster = cluster().await;
+    let [a] = cluster.join_all([A]).await;
+    let away = Effect::error(503, "ServiceUnavailable", "not now");
+    let writes = [Verb::Create, Verb::Update];
+    let bundles = cluster.hinder(A, &writes, "clustertrustbundles", &away);
+    let leases = cluster.hinder(A, &writes, "leases", &away);
+    delete(&cluster.bundles(), BUNDLE).await;
+    cluster.pass(45).await;
+    assert_eq!(a.metric("podcert_replicas_live"), 0.0);
+    let tried: u64 = bundles.iter().map(podcert_apiserver::Fault::hits).sum();
+    assert!((1..40).contains(&tried), "{tried}");
+    let faults = bundles.iter().chain(&leases);
+    faults.for_each(podcert_apiserver::Fault::remove);
+    cluster.pass(30).await;
+    assert!(!cluster.anchors(SPIFFE).await.anchors().is_empty());
+    stop_all(cluster, [a]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_takes_over_takes_no_anchor_it_does_not_know() {
     let cluster = cluster().await;
