@@ -6,8 +6,8 @@
 //! the same anchors stand there in another order. A bundle somebody deletes or edits is put back.
 //!
 //! Whoever takes a CA out of the pool takes it out of every client: an anchor is removed when a good
-//! reload dropped its CA. Others that the pool does not have are not ours to judge (another
-//! controller's, or dropped while nobody looked): they stay and are reported, until an operator has
+//! reload dropped its CA, seen by whoever publishes since it does. Others that the pool does not have are not ours to judge (another
+//! controller's, or dropped before): they stay and are reported, until an operator has
 //! them removed. With two controllers who remove each other's anchors, each does so ever more slowly,
 //! and says so. A CA that is new in the pool signs once the bundle shows it (see the crate's
 //! documentation).
@@ -102,11 +102,16 @@ pub(crate) async fn keep(
             () = context.shutdown.cancelled() => return,
             Ok(()) = share.changed() => {
                 let share = share.borrow_and_update().clone();
+                let published = bundle.owners.own_bundles();
                 bundle.owners = share.owners().clone();
-                if share.term() != bundle.term {
+                let new_term = share.term() != bundle.term;
+                if new_term {
                     bundle.term = share.term();
                     bundle.observed = Observation::Unknown;
                     events = watch();
+                }
+                if new_term || !published && bundle.owners.own_bundles() {
+                    bundle.forget_dropped();
                 }
             }
             Some(event) = events.next() => bundle.observe(event),
@@ -210,6 +215,14 @@ impl KeptBundle<'_> {
             Signing::Next(_, waited) => *waited,
         };
         self.signing = Signing::Next(Arc::clone(authority), waited);
+    }
+
+    /// Others published until now. What left this replica's pool meanwhile may be back in theirs, and
+    /// sign: it is theirs to judge.
+    fn forget_dropped(&mut self) {
+        if let Some(desired) = &mut self.desired {
+            desired.dropped.clear();
+        }
     }
 
     fn observe(&mut self, event: watching::Observed<ClusterTrustBundle>) {

@@ -17,7 +17,8 @@ pub(super) struct Desired {
     pub(super) labels: BTreeMap<String, String>,
     /// Of every CA in the pool.
     pub(super) anchors: TrustBundle,
-    /// Of CAs that were in the pool: a good reload dropped them.
+    /// Of CAs that were in the pool: a good reload dropped them. Empty at first when this replica
+    /// becomes the one that publishes.
     pub(super) dropped: HashSet<Certificate>,
     pub(super) unknown: UnknownAnchors,
 }

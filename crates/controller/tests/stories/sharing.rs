@@ -588,6 +588,44 @@ async fn who_takes_over_takes_no_anchor_it_does_not_know() {
     stop_all(cluster, [a]).await;
 }
 
+/// The pool was wrong for a moment. Whoever has seen that, and not yet its correction, must not take
+/// away what others put back.
+#[tokio::test(start_paused = true)]
+async fn an_anchor_that_was_put_back_is_taken_by_nobody_who_comes_late() {
+    for gap in [true, false] {
+        let cluster = cluster().await;
+        let [a, b] = cluster.join_all([A, B]).await;
+        let right = cluster.anchors(SPIFFE).await;
+        let wrong = cluster.new_pool(&["2"]);
+        cluster.spiffe_pool.send_replace(Some(wrong));
+        cluster.pass(1).await;
+        assert!(!cluster.anchors(SPIFFE).await.same_anchors(&right));
+        // Of A and B it is B who publishes: it falls asleep, or A takes over from it.
+        let mut gone = Vec::new();
+        let mut left = vec![a];
+        if gap {
+            let away = Effect::error(503, "ServiceUnavailable", "not now");
+            let writes = [Verb::Create, Verb::Update];
+            gone = cluster.hinder(B, &writes, "leases", &away);
+            left.swap_remove(0).die().await;
+            cluster.pass(20).await;
+            left.push(b);
+        } else {
+            b.die().await;
+        }
+        let mut bundle = cluster.bundles().get(BUNDLE).await.unwrap();
+        bundle.spec.trust_bundle += &right.to_pem();
+        let params = PostParams::default();
+        let written = cluster.bundles().replace(BUNDLE, &params, &bundle).await;
+        let all = TrustBundle::from_pem(written.unwrap().spec.trust_bundle).unwrap();
+        gone.iter().for_each(podcert_apiserver::Fault::remove);
+        cluster.pass(60).await;
+        assert_eq!(left[0].metric("podcert_replicas_live"), 1.0);
+        assert!(cluster.anchors(SPIFFE).await.same_anchors(&all), "{gap}");
+        stop_all(cluster, left).await;
+    }
+}
+
 /// The process stands still, and the world goes on: its own runtime, which nobody drives meanwhile.
 #[test]
 fn a_paused_replica_writes_nothing_before_it_has_read_everything_anew() {
