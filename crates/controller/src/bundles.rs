@@ -158,8 +158,7 @@ enum Observation {
 
 /// Who signs.
 enum Signing {
-    /// Nobody yet: the first pool signs at once. No client can have mounted what was never
-    /// published, and whoever mounts it later mounts it with these anchors.
+    /// Nobody yet.
     Nothing,
     /// This one.
     Now(Arc<Authority>),
@@ -172,6 +171,10 @@ enum Signing {
 enum Waited {
     /// It waits no longer.
     Enough,
+    /// As [`Waited::Since`], the first of this process: it waits for no bundle where there is none. No
+    /// client can have mounted what was never published, and whoever mounts it later mounts it with
+    /// these anchors. What an earlier process published may lack them.
+    First(Instant),
     /// Since then.
     Since(Instant),
 }
@@ -210,7 +213,7 @@ impl KeptBundle<'_> {
         self.not_before = None;
         self.undone = Undone::default();
         let waited = match &self.signing {
-            Signing::Nothing => Waited::Enough,
+            Signing::Nothing => Waited::First(Instant::now()),
             Signing::Now(_) => Waited::Since(Instant::now()),
             Signing::Next(_, waited) => *waited,
         };
@@ -258,6 +261,7 @@ impl KeptBundle<'_> {
     /// Takes the one step there is to take, if it is time.
     async fn reconcile(&mut self) {
         let unknown = self.look_at_unknown_anchors();
+        self.sign_first();
         if !self.owners.own_bundles() {
             self.follow_publisher();
             return;
@@ -295,6 +299,23 @@ impl KeptBundle<'_> {
     fn sign_now(&mut self) {
         if let Signing::Next(authority, _) = &self.signing {
             self.signing = Signing::Next(Arc::clone(authority), Waited::Enough);
+        }
+    }
+
+    /// The first pool signs at once where clients trust it or there is nothing they could trust.
+    fn sign_first(&mut self) {
+        let Signing::Next(_, Waited::First(_)) = &self.signing else {
+            return;
+        };
+        let (Some(desired), Observation::Known(observed)) = (&self.desired, &self.observed) else {
+            return;
+        };
+        let trusted = observed.as_deref().is_none_or(|bundle| {
+            let published = plan::anchors(bundle);
+            published.is_some_and(|published| desired.is_published_in(&published))
+        });
+        if trusted {
+            self.sign_now();
         }
     }
 
@@ -356,8 +377,14 @@ impl KeptBundle<'_> {
     fn waits_until(&self, waited: Waited) -> Option<Instant> {
         match waited {
             Waited::Enough => None,
-            Waited::Since(since) if self.owners.own_bundles() => Some(since + PUBLISH_PATIENCE),
-            Waited::Since(since) => Some(since + FOLLOW_PATIENCE),
+            // Nobody signs meanwhile, for a bundle that is perhaps not to be seen.
+            Waited::First(since) if !matches!(self.observed, Observation::Known(_)) => {
+                Some(since + PUBLISH_PATIENCE)
+            }
+            Waited::First(since) | Waited::Since(since) if self.owners.own_bundles() => {
+                Some(since + PUBLISH_PATIENCE)
+            }
+            Waited::First(since) | Waited::Since(since) => Some(since + FOLLOW_PATIENCE),
         }
     }
 

@@ -543,6 +543,38 @@ async fn one_replica_publishes_and_another_takes_over() {
     stop_all(cluster, [a]).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_starts_with_a_new_pool_waits_for_its_anchors_too() {
+    let cluster = cluster().await;
+    let [b] = cluster.join_all([B]).await;
+    let old = cluster.anchors(SPIFFE).await;
+    // B publishes among A and B, and does not come to it.
+    let away = Effect::error(503, "ServiceUnavailable", "not now");
+    let faults = cluster.hinder(B, &[Verb::Update], "clustertrustbundles", &away);
+    cluster
+        .spiffe_pool
+        .send_replace(Some(cluster.new_pool(&["2"])));
+    let a = cluster.join(A);
+    a.health.ready().await;
+    cluster.pass(1).await;
+    let asked = cluster.ask_often("web", 40).await;
+    cluster.pass(15).await;
+    let own = part(&asked, A, &[A, B]);
+    assert!(own > 5, "{own}");
+    assert_eq!((cluster.answers_of(A), cluster.answers_of(B)), (0, 40 - own));
+    faults.iter().for_each(podcert_apiserver::Fault::remove);
+    cluster.pass(30).await;
+    assert_eq!(cluster.answers_of(A), own);
+    let published = cluster.anchors(SPIFFE).await;
+    assert!(!published.same_anchors(&old));
+    let new = published.anchors()[0].subject().to_string();
+    for request in asked.iter().filter(|asked| owner(asked, &[A, B]) == A) {
+        let issuer = cluster.chain(request).await.leaf().issuer().to_string();
+        assert_eq!(issuer, new);
+    }
+    stop_all(cluster, [a, b]).await;
+}
+
 /// A loop that never sleeps would let no virtual time pass.
 #[tokio::test(start_paused = true)]
 async fn a_publisher_without_a_lease_waits_for_it_in_peace() {
