@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use podcert_authority::Authority;
-use podcert_pki::Certificate;
+use podcert_pki::{BundleError, Certificate};
 use podcert_resources::{ClusterTrustBundle, bundle};
 use podcert_runtime::{Backoff, Check};
 use tokio::sync::{mpsc, watch};
@@ -66,6 +66,7 @@ pub(crate) async fn keep(
         term: first.term(),
         owners: first.owners().clone(),
         told: HashSet::new(),
+        told_unread: None,
         observed: Observation::Unknown,
         desired: None,
         signing: Signing::Nothing,
@@ -137,6 +138,8 @@ struct KeptBundle<'a> {
     owners: Owners,
     /// Unknown anchors that were told of.
     told: HashSet<Certificate>,
+    /// Why the bundle cannot be read to the end, as was told.
+    told_unread: Option<BundleError>,
     observed: Observation,
     desired: Option<Desired>,
     signing: Signing,
@@ -289,10 +292,16 @@ impl KeptBundle<'_> {
     fn published(&mut self, unknown: usize) {
         self.failures = 0;
         self.not_before = None;
-        self.check.pass_saying(match unknown {
-            0 => String::new(),
-            some => format!("it holds {some} anchors that are in no pool"),
+        let unread = match &self.observed {
+            Observation::Known(Some(bundle)) => plan::unreadable(bundle),
+            _ => None,
+        };
+        self.check.pass_saying(match (&unread, unknown) {
+            (Some(_), _) => "it holds what cannot be read".to_owned(),
+            (None, 0) => String::new(),
+            (None, some) => format!("it holds {some} anchors that are in no pool"),
         });
+        self.tell_of_unread(unread);
         self.sign_now();
     }
 

@@ -54,6 +54,25 @@ impl TrustBundle {
         Self::new(anchors)
     }
 
+    /// Reads what can be read of a text that [`Self::from_pem`] may refuse, for whoever must neither
+    /// trust it nor lose what is in it: the certificates of CAs in it, each once, if any, and why that
+    /// is not all. A text without anything like a block lacks nothing.
+    pub fn readable_part(text: impl AsRef<[u8]>) -> (Option<Self>, Option<BundleError>) {
+        let text = text.as_ref();
+        let error = match Self::from_pem(text) {
+            Ok(whole) => return (Some(whole), None),
+            Err(BundleError::Empty) => return (None, None),
+            Err(error) => error,
+        };
+        let mut seen = HashSet::new();
+        let anchors: Vec<_> = pem::readable_certificates(text)
+            .into_iter()
+            .filter_map(|der| Certificate::from_der(der).ok())
+            .filter(|anchor| anchor.is_ca() && seen.insert(anchor.clone()))
+            .collect();
+        (Self::new(anchors).ok(), Some(error))
+    }
+
     /// The bundle as PEM.
     #[must_use]
     pub fn to_pem(&self) -> String {

@@ -188,6 +188,35 @@ pub(crate) fn blocks_with_headers(text: &[u8]) -> Result<Vec<LaxBlock>, PemError
     Ok(blocks)
 }
 
+/// The content of every CERTIFICATE block of `text` that can be read, whatever stands around it: the
+/// lines between a whole BEGIN line and the next whole END line.
+pub(crate) fn readable_certificates(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut readable = Vec::new();
+    // Where the content of the block starts that is open.
+    let mut open = None;
+    let mut next_line = 0;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let this_line = next_line;
+        next_line += line.len();
+        match boundary(line.trim_ascii(), 0) {
+            Ok(Some(Boundary::Begin(label))) => open = (label == CERTIFICATE).then_some(next_line),
+            Ok(Some(Boundary::End(label))) => {
+                let start = open.take().filter(|_| label == CERTIFICATE);
+                let content = start.and_then(|start| text.get(start..this_line));
+                let block = content.map(|content| Block::decode(0, label, content));
+                readable.extend(
+                    block
+                        .and_then(Result::ok)
+                        .map(|mut block| mem::take(&mut *block.der)),
+                );
+            }
+            // Text, or what does not decode.
+            Ok(None) | Err(_) => {}
+        }
+    }
+    readable
+}
+
 /// What follows the headers of a block: all after the first empty line below them, for a header
 /// may go on for several lines.
 fn after_blank_line(content: &[u8]) -> &[u8] {

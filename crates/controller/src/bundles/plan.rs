@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use podcert_pki::{Certificate, TrustBundle};
+use podcert_pki::{BundleError, Certificate, TrustBundle};
 use podcert_resources::{ClusterTrustBundle, ClusterTrustBundleSpec};
 
 use crate::UnknownAnchors;
@@ -38,6 +38,30 @@ impl Desired {
         let published = observed.anchors();
         let mut wanted = self.anchors.anchors().iter();
         wanted.all(|anchor| published.contains(anchor))
+    }
+
+    /// The text that `observed` should be, where it should be another.
+    fn text_for(&self, observed: &str) -> Option<String> {
+        let (published, unreadable) = TrustBundle::readable_part(observed);
+        if let (UnknownAnchors::Keep, Some(_)) = (self.unknown, unreadable) {
+            return self.text_before(observed, published.as_ref());
+        }
+        // The kubelet reads anchors as a set, and so do we.
+        let wanted = self.anchors_beside(published.as_ref());
+        let anchored = published.is_some_and(|published| published.same_anchors(&wanted));
+        (!anchored).then(|| wanted.to_pem())
+    }
+
+    /// The same where not all of it can be read. Clients may read more than we do, so it stays as it
+    /// is, below those of the pool's anchors that it lacks.
+    fn text_before(&self, observed: &str, published: Option<&TrustBundle>) -> Option<String> {
+        let published = published.map_or(&[][..], TrustBundle::anchors);
+        let wanted = self.anchors.anchors().iter();
+        let missing: String = wanted
+            .filter(|anchor| !published.contains(anchor))
+            .map(Certificate::to_pem)
+            .collect();
+        (!missing.is_empty()).then(|| missing + observed)
     }
 
     /// What the bundle should hold, where it holds `observed`: the anchors of the pool, and those
@@ -80,11 +104,8 @@ pub(super) fn plan(desired: &Desired, observed: Option<&ClusterTrustBundle>) -> 
         .labels
         .iter()
         .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value));
-    // The kubelet reads anchors as a set, and so do we; what does not parse is not what we want.
-    let published = anchors(observed);
-    let wanted = desired.anchors_beside(published.as_ref());
-    let anchored = published.is_some_and(|published| published.same_anchors(&wanted));
-    if labelled && anchored {
+    let text = desired.text_for(&observed.spec.trust_bundle);
+    if labelled && text.is_none() {
         return Step::Nothing;
     }
     let mut updated = observed.clone();
@@ -95,15 +116,20 @@ pub(super) fn plan(desired: &Desired, observed: Option<&ClusterTrustBundle>) -> 
         .extend(desired.labels.clone());
     // The server keeps those itself; sending them back is only bytes.
     updated.metadata.managed_fields = None;
-    if !anchored {
-        updated.spec.trust_bundle = wanted.to_pem();
+    if let Some(text) = text {
+        updated.spec.trust_bundle = text;
     }
     Step::Update(Box::new(updated))
 }
 
-/// The anchors of `bundle`, if it can be read.
+/// The anchors of `bundle`, as far as they can be read.
 pub(super) fn anchors(bundle: &ClusterTrustBundle) -> Option<TrustBundle> {
-    TrustBundle::from_pem(&bundle.spec.trust_bundle).ok()
+    TrustBundle::readable_part(&bundle.spec.trust_bundle).0
+}
+
+/// Why `bundle` cannot be read to the end.
+pub(super) fn unreadable(bundle: &ClusterTrustBundle) -> Option<BundleError> {
+    TrustBundle::readable_part(&bundle.spec.trust_bundle).1
 }
 
 #[cfg(test)]
@@ -192,6 +218,37 @@ mod tests {
             };
             assert_eq!(updated.spec.trust_bundle, desired.anchors.to_pem());
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_from_those_who_can() {
+        let (pool, dropped, foreign) = (of(&["1", "2"]), of(&["dropped"]), of(&["foreign"]));
+        let mut desired = desired(pool.clone());
+        desired.dropped = dropped.anchors().iter().cloned().collect();
+        let mut bundle = created(&desired);
+        // Go skips such a line; who reads strictly refuses it.
+        let rest = format!("---\n{}{}", foreign.to_pem(), dropped.to_pem());
+        bundle.spec.trust_bundle = pool.anchors()[1].to_pem() + &rest;
+        assert!(unreadable(&bundle).is_some());
+        assert_eq!(
+            desired.unknown_in(&anchors(&bundle).unwrap()),
+            foreign.anchors()
+        );
+        let Step::Update(updated) = plan(&desired, Some(&bundle)) else {
+            panic!()
+        };
+        let text = pool.anchors()[0].to_pem() + &bundle.spec.trust_bundle;
+        assert_eq!(updated.spec.trust_bundle, text);
+        assert_eq!(plan(&desired, Some(&updated)), Step::Nothing);
+        assert!(desired.is_published_in(&anchors(&updated).unwrap()));
+
+        // By the operator's word it goes.
+        desired.unknown = UnknownAnchors::Remove;
+        let Step::Update(updated) = plan(&desired, Some(&updated)) else {
+            panic!()
+        };
+        assert_eq!(updated.spec.trust_bundle, pool.to_pem());
+        assert!(unreadable(&updated).is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::api::PostParams;
 use kube::core::{Request, Resource as _};
-use podcert_pki::Certificate;
+use podcert_pki::{BundleError, Certificate};
 use podcert_resources::event::{Notice, Severity};
 use podcert_resources::{ApiVersion, ClusterTrustBundle};
 use podcert_runtime::api::Withdrawn;
@@ -160,6 +160,26 @@ impl KeptBundle<'_> {
              clients trust them: {names}. They stay: another controller's, or of a CA that left the \
              pool while no controller ran. To have them removed, start it with \
              --remove-unknown-anchors"
+        );
+        tracing::warn!(bundle, reason = UNKNOWN_ANCHORS, "{note}");
+        self.tell(UNKNOWN_ANCHORS, note);
+    }
+
+    /// Tells that the bundle cannot be read to the end, once for each reason.
+    pub(super) fn tell_of_unread(&mut self, unread: Option<BundleError>) {
+        if self.told_unread == unread {
+            return;
+        }
+        self.told_unread = unread;
+        let Some(error) = &self.told_unread else {
+            return;
+        };
+        let bundle = &self.name;
+        let why = crate::pools::with_sources(error);
+        let note = format!(
+            "ClusterTrustBundle {bundle} holds something that cannot be read, and perhaps clients \
+             trust it: {why}. All of it stays, anchors that left the pool too. To have the pool's \
+             anchors and nothing else, start the controller with --remove-unknown-anchors"
         );
         tracing::warn!(bundle, reason = UNKNOWN_ANCHORS, "{note}");
         self.tell(UNKNOWN_ANCHORS, note);

@@ -186,6 +186,40 @@ async fn add_foreign(cluster: &Cluster) -> TrustBundle {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_line_that_cannot_be_read_costs_nobody_an_anchor() {
+    let cluster = Cluster::ready().await;
+    let first = cluster.spiffe_pool_bytes();
+    let foreign = cluster.anchors(SERVICE_DNS).await;
+    let mut bundle = cluster.bundles().get(BUNDLE).await.unwrap();
+    bundle.spec.trust_bundle += &format!("---\n{}", foreign.to_pem());
+    let params = PostParams::default();
+    let written = cluster.bundles().replace(BUNDLE, &params, &bundle).await;
+    let before = written.unwrap().spec.trust_bundle;
+    let writes = bundle_writes(&cluster);
+    cluster.pass(60).await;
+    assert_eq!(bundle_writes(&cluster), writes);
+    // Once of the anchor, once of the rest.
+    assert_eq!(cluster.told("UnknownAnchors").await, 2);
+    let report = cluster.health.report();
+    assert!(report.contains("holds what cannot be read"), "{report}");
+    assert!(
+        cluster
+            .metrics()
+            .contains("podcert_bundle_unknown_anchors{signer=\"row-major.net/spiffe\"} 1")
+    );
+
+    let second = cluster.new_pool(&["2"]);
+    let joined = Cluster::joined(&[&second, &first]);
+    cluster.spiffe_pool.send_replace(Some(joined));
+    cluster.pass(60).await;
+    let after = cluster.bundles().get(BUNDLE).await.unwrap();
+    let added = after.spec.trust_bundle.strip_suffix(&before).unwrap();
+    assert_eq!(TrustBundle::from_pem(added).unwrap().anchors().len(), 1);
+    assert_eq!(bundle_writes(&cluster), writes + 1);
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn anchors_nobody_knows_stay_are_told_of_once_and_leave_by_an_operators_word() {
     let cluster = Cluster::ready().await;
     let first = cluster.spiffe_pool_bytes();

@@ -561,7 +561,10 @@ async fn a_replica_that_starts_with_a_new_pool_waits_for_its_anchors_too() {
     cluster.pass(15).await;
     let own = part(&asked, A, &[A, B]);
     assert!(own > 5, "{own}");
-    assert_eq!((cluster.answers_of(A), cluster.answers_of(B)), (0, 40 - own));
+    assert_eq!(
+        (cluster.answers_of(A), cluster.answers_of(B)),
+        (0, 40 - own)
+    );
     faults.iter().for_each(podcert_apiserver::Fault::remove);
     cluster.pass(30).await;
     assert_eq!(cluster.answers_of(A), own);

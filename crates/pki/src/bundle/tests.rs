@@ -61,6 +61,37 @@ fn trust_bundles_the_api_server_would_refuse() {
 }
 
 #[test]
+fn what_can_be_read_of_a_bundle_is_not_lost() {
+    let (a, b) = (root(0), root(1));
+    let (chain, _) = issued(&server_spec());
+    let both = TrustBundle::new(vec![a.clone(), b.clone()]).unwrap();
+    let cut = |anchor: &Certificate| anchor.to_pem().replace("-----END CERTIFICATE-----\n", "");
+    let other = a.to_pem().replace("CERTIFICATE", "X509 CRL");
+    for between in [
+        "---\n",
+        "see ----- below\n",
+        "-----BEGIN CERTIFICATE-----\nno base64\n-----END CERTIFICATE-----\n",
+        "-----END CERTIFICATE-----\n",
+        &cut(&root(2)),
+        &other,
+        &chain.to_pem(),
+        &a.to_pem(),
+    ] {
+        let text = a.to_pem() + between + &b.to_pem();
+        let (read, why) = TrustBundle::readable_part(&text);
+        assert_eq!(read.as_ref(), Some(&both), "{text}");
+        assert_eq!(why, Some(TrustBundle::from_pem(text).unwrap_err()));
+    }
+    let whole = TrustBundle::readable_part(both.to_pem());
+    assert_eq!(whole, (Some(both), None));
+    for nothing in ["", "some text"] {
+        assert_eq!(TrustBundle::readable_part(nothing), (None, None));
+    }
+    let (read, why) = TrustBundle::readable_part(cut(&a));
+    assert!(read.is_none() && why.is_some());
+}
+
+#[test]
 fn credential_bundles_both_ways() {
     let (chain, _) = issued(&server_spec());
     let pkcs8 = key(KeyType::EcdsaP256, 7).to_pkcs8_pem().unwrap();
@@ -133,6 +164,22 @@ proptest! {
         prop_assert!(CredentialBundle::from_pem(&text[..cut]).is_err());
         if cut > 0 {
             prop_assert!(CredentialBundle::from_pem(&text[cut..]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_damaged_block_takes_no_other_with_it(at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        static ROOTS: std::sync::OnceLock<[Certificate; 2]> = std::sync::OnceLock::new();
+        let [a, b] = ROOTS.get_or_init(|| [root(0), root(1)]);
+        let first = a.to_pem();
+        let mut bytes = (first.clone() + &b.to_pem()).into_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] = to;
+        // Without the line end between them, both are damaged.
+        let whole = if at < first.len() { b } else { a };
+        if at != first.len() - 1 {
+            let (read, _) = TrustBundle::readable_part(&bytes);
+            prop_assert!(read.is_some_and(|read| read.anchors().contains(whole)));
         }
     }
 }
