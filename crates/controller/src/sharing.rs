@@ -444,6 +444,11 @@ async fn carry_out(
         kube::Error::Api(status) => match status.code {
             409 => ("conflict", Answer::Conflict),
             404 if !creates => ("gone", Answer::Gone),
+            // Overloaded or just starting: it says nothing about this Lease.
+            code @ (429 | 503 | 504) => {
+                let why = format!("{} ({code})", status.message);
+                ("unanswered", Answer::Unanswered(why))
+            }
             code => {
                 let why = format!("{} ({code})", status.message);
                 let forbidden = code == 403;

@@ -462,6 +462,43 @@ async fn writes_of_leases_that_hang_stop_nobody_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_overloaded_server_is_not_asked_by_everybody_for_everything() {
+    for status in [429, 503, 504] {
+        let cluster = cluster().await;
+        let [a, b] = cluster.join_all([A, B]).await;
+        let overloaded = Effect::error(status, "TooManyRequests", "not now");
+        let faults: Vec<_> = [A, B]
+            .into_iter()
+            .flat_map(|name| cluster.hinder(name, &LEASE_VERBS, "leases", &overloaded))
+            .collect();
+        cluster.pass(180).await;
+        let asked = cluster.ask_often("web", 20).await;
+        cluster.pass(10).await;
+        assert_eq!(cluster.issued(&asked).await, 0, "{status}");
+        for replica in [&a, &b] {
+            assert_eq!(replica.metric("podcert_replicas_live"), 0.0, "{status}");
+        }
+        faults.iter().for_each(podcert_apiserver::Fault::remove);
+        assert!(all_issued(&cluster, &asked).await <= 30, "{status}");
+        assert_eq!(
+            cluster.answers_of(A) + cluster.answers_of(B),
+            20,
+            "{status}"
+        );
+        stop_all(cluster, [a, b]).await;
+
+        // Where it is about writes of Leases alone, nobody waits for ever.
+        let cluster = cluster_of(Setup::new()).await;
+        let [a] = cluster.join_all([A]).await;
+        cluster.hinder(A, &LEASE_VERBS[3..], "leases", &overloaded);
+        cluster.pass(30).await;
+        let asked = cluster.ask_often("web", 20).await;
+        assert!(all_issued(&cluster, &asked).await <= 90, "{status}");
+        stop_all(cluster, [a]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replica_that_lost_its_lease_writes_nothing_until_it_has_one() {
     let cluster = cluster().await;
     let [a, b] = cluster.join_all([A, B]).await;
