@@ -121,6 +121,14 @@ impl Owners {
         }
     }
 
+    /// Whose the request of this namespace and name is before it is passed on, where it is shared.
+    pub(crate) fn owner_of_request(&self, namespace: &str, name: &str) -> Option<&str> {
+        match self {
+            Self::Unknown | Self::Alone => None,
+            Self::Among(replicas) => replicas.owner(&[namespace, "/", name]),
+        }
+    }
+
     /// Whether bundles are this replica's to publish: all of them are one item, as in meshtool.
     pub(crate) fn own_bundles(&self) -> bool {
         self.own(&[BUNDLES])

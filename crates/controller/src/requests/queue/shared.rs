@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use podcert_issuance::Request;
 use tokio::time::Instant;
 
 use super::{Queue, Uid, entry::State, timers::Timer};
@@ -17,9 +18,17 @@ impl Queue {
         if self.owners == owners {
             return;
         }
-        self.owners = owners;
-        for entry in self.tracked.values_mut() {
-            entry.passed = 0;
+        let before = std::mem::replace(&mut self.owners, owners);
+        // What was passed on begins anew where its owner is another: of who comes and goes often,
+        // others would be asked again and again in vain.
+        for entry in self.tracked.values_mut().filter(|entry| entry.passed > 0) {
+            let Request {
+                namespace, name, ..
+            } = entry.request.as_ref();
+            let owner = self.owners.owner_of_request(namespace, name);
+            if owner.is_none() || owner != before.owner_of_request(namespace, name) {
+                entry.passed = 0;
+            }
         }
         let moved: Vec<(Uid, bool)> = self
             .tracked

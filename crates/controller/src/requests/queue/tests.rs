@@ -657,6 +657,65 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
+/// Replicas that come and go each half minute, and two in front of this one who let it lie.
+#[test]
+fn what_is_passed_on_gets_there_while_others_come_and_go() {
+    let all = ["a", "b", "me"];
+    let name = |number: u32| format!("r-{number}");
+    // One that neither belongs to this replica nor to it after its owner, with or without the fourth.
+    let third = |number: &u32| {
+        [&all[..], &["a", "b", "flaky", "me"]].iter().all(|live| {
+            let owns =
+                |passed| Owners::among("me", live).own_request("shop", &name(*number), passed);
+            !owns(0) && !owns(1) && owns(2)
+        })
+    };
+    let uid = name((0..).find(third).unwrap());
+    let mut queue = started();
+    list(&mut queue, &[pod("web")], &[]);
+    queue.share(Owners::among("me", &all), now());
+    ask(&mut queue, SPIFFE, request(&uid, "web", SPIFFE));
+    let begun = now();
+    let mut at = begun;
+    while queue.next(date(), at).is_none() {
+        at += Duration::from_secs(30);
+        assert!(
+            at - begun <= Duration::from_secs(150),
+            "it stays where it is"
+        );
+        let flaky = (at - begun).as_secs() % 60 == 30;
+        let live = if flaky {
+            &["a", "b", "flaky", "me"][..]
+        } else {
+            &all[..]
+        };
+        queue.share(Owners::among("me", live), at);
+        queue.tick(at);
+    }
+    assert!(at - begun >= Duration::from_secs(120));
+
+    // Its owner is another: that one has its minute.
+    let mut queue = started();
+    list(&mut queue, &[pod("web")], &[]);
+    queue.share(Owners::among("me", &["a", "me"]), now());
+    let lost = |number: &u32| {
+        let owns = |live: &[&str]| Owners::among("me", live).own_request("shop", &name(*number), 0);
+        !owns(&["a", "me"]) && !owns(&["b", "me"])
+    };
+    let uid = name((0..).find(lost).unwrap());
+    ask(&mut queue, DNS, request(&uid, "web", DNS));
+    assert!(queue.next(date(), begun).is_none());
+    queue.tick(begun + Duration::from_secs(60));
+    assert!(
+        queue
+            .next(date(), begun + Duration::from_secs(60))
+            .is_none()
+    );
+    assert_eq!(queue.tracked[uid.as_str()].passed, 1);
+    queue.share(Owners::among("me", &["b", "me"]), begun);
+    assert_eq!(queue.tracked[uid.as_str()].passed, 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
