@@ -260,7 +260,7 @@ impl Keeper<'_> {
             (None, _) => Permission::Never,
         };
         let before = self.share.borrow().term();
-        let term = self.terms.at(now, permission);
+        let (term, permission) = self.terms.at(now, permission, &self.context.jitter);
         let new_term = term != before;
         if new_term {
             tracing::warn!(

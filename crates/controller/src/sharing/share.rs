@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use podcert_resources::lease::DURATION;
+use podcert_runtime::{Backoff, Jitter};
 use tokio::time::Instant;
 
 use super::rendezvous;
@@ -169,6 +170,12 @@ pub(super) struct Terms {
     permission: Permission,
     interrupted: bool,
     looked: Instant,
+    /// When this term began, if it was not the first.
+    begun: Option<Instant>,
+    /// How many followed each other closely.
+    in_a_row: u32,
+    /// When the next one begins at the earliest, while one is due.
+    rest_until: Option<Instant>,
 }
 
 impl Terms {
@@ -178,12 +185,22 @@ impl Terms {
             permission: Permission::Never,
             interrupted: false,
             looked: now,
+            begun: None,
+            in_a_row: 0,
+            rest_until: None,
         }
     }
 
-    /// The term at `now`, with this permission from now on. Called at least every [`LOOK`]: when
-    /// it was not for as long as a Lease lasts, this process stood still.
-    pub(super) fn at(&mut self, now: Instant, permission: Permission) -> u64 {
+    /// The term at `now`, and what of `permission` holds in it from now on. Called at least every
+    /// [`LOOK`]: when it was not for as long as a Lease lasts, this process stood still. Terms that
+    /// follow each other closely begin ever later, as each has everything read anew: lists may be
+    /// what makes the next renewal late.
+    pub(super) fn at(
+        &mut self,
+        now: Instant,
+        permission: Permission,
+        jitter: &Jitter,
+    ) -> (u64, Permission) {
         let stood_still = now - self.looked > DURATION;
         let lapsed = self.permission != Permission::Never && !self.permission.holds(now);
         self.looked = now;
@@ -194,10 +211,35 @@ impl Terms {
             Permission::Never
         };
         if self.interrupted && self.permission != Permission::Never {
-            self.interrupted = false;
-            self.term += 1;
+            let rest_until = match self.rest_until {
+                Some(until) => until,
+                None => now + self.rest(now, jitter),
+            };
+            if now < rest_until {
+                self.rest_until = Some(rest_until);
+                self.permission = Permission::Never;
+            } else {
+                self.rest_until = None;
+                self.interrupted = false;
+                self.begun = Some(now);
+                self.term += 1;
+            }
         }
-        self.term
+        (self.term, self.permission)
+    }
+
+    /// How long the next term waits.
+    fn rest(&mut self, now: Instant, jitter: &Jitter) -> Duration {
+        let close = self.begun.is_some_and(|begun| now - begun < CLOSE);
+        self.in_a_row = if close {
+            self.in_a_row.saturating_add(1)
+        } else {
+            0
+        };
+        match self.in_a_row {
+            0 => Duration::ZERO,
+            some => REST.delay(some, jitter),
+        }
     }
 }
 
@@ -205,6 +247,10 @@ impl Terms {
 const BUNDLES: &str = "maintain-trust-bundles";
 /// A third of a Lease: so that a process that stood still is told from one that had nothing to do.
 pub(super) const LOOK: Duration = Duration::from_secs(5);
+/// Terms that begin within that time of each other follow closely.
+const CLOSE: Duration = Duration::from_mins(2);
+/// Within the minute after which others answer what this replica lets lie.
+const REST: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(30));
 
 #[cfg(test)]
 mod tests {
@@ -221,38 +267,103 @@ mod tests {
         Permission::Until(moment(seconds))
     }
 
+    fn term(terms: &mut Terms, now: Instant, permission: Permission) -> u64 {
+        terms.at(now, permission, &Jitter::seeded(1)).0
+    }
+
     #[test]
     fn a_term_lasts_while_the_lease_is_renewed_in_time() {
         let mut terms = Terms::new(moment(0));
-        assert_eq!(terms.at(moment(0), Permission::Never), 0);
-        assert_eq!(terms.at(moment(1), until(16)), 0);
+        assert_eq!(term(&mut terms, moment(0), Permission::Never), 0);
+        assert_eq!(term(&mut terms, moment(1), until(16)), 0);
         for second in 2..60 {
             let renewed = second / 10 * 10 + 15;
-            assert_eq!(terms.at(moment(second), until(renewed)), 0, "{second}");
+            assert_eq!(
+                term(&mut terms, moment(second), until(renewed)),
+                0,
+                "{second}"
+            );
         }
         // It is not renewed, and nothing begins before it is.
         for second in 60..90 {
-            assert_eq!(terms.at(moment(second), until(65)), 0, "{second}");
+            assert_eq!(term(&mut terms, moment(second), until(65)), 0, "{second}");
         }
-        assert_eq!(terms.at(moment(90), until(105)), 1);
-        assert_eq!(terms.at(moment(95), until(105)), 1);
-        // Between two looks.
-        assert_eq!(terms.at(moment(106), until(121)), 2);
+        assert_eq!(term(&mut terms, moment(90), until(105)), 1);
+        assert_eq!(term(&mut terms, moment(95), until(105)), 1);
+        // Between two looks; it follows closely.
+        assert_eq!(term(&mut terms, moment(106), until(121)), 1);
+        assert_eq!(term(&mut terms, moment(111), until(121)), 2);
     }
 
     #[test]
     fn a_process_that_stood_still_begins_a_term_whatever_it_held() {
         for permission in [Permission::Always, until(1000)] {
             let mut terms = Terms::new(moment(0));
-            assert_eq!(terms.at(moment(1), permission), 0);
-            assert_eq!(terms.at(moment(16), permission), 0);
-            assert_eq!(terms.at(moment(32), permission), 1);
-            assert_eq!(terms.at(moment(33), permission), 1);
+            assert_eq!(term(&mut terms, moment(1), permission), 0);
+            assert_eq!(term(&mut terms, moment(16), permission), 0);
+            assert_eq!(term(&mut terms, moment(32), permission), 1);
+            assert_eq!(term(&mut terms, moment(33), permission), 1);
         }
         // Before it held anything, too: what it read is old.
         let mut terms = Terms::new(moment(0));
-        assert_eq!(terms.at(moment(60), Permission::Never), 0);
-        assert_eq!(terms.at(moment(61), until(76)), 1);
+        assert_eq!(term(&mut terms, moment(60), Permission::Never), 0);
+        assert_eq!(term(&mut terms, moment(61), until(76)), 1);
+    }
+
+    #[test]
+    fn terms_that_follow_closely_begin_ever_later() {
+        let mut terms = Terms::new(moment(0));
+        let jitter = Jitter::seeded(1);
+        let (mut now, mut waits) = (0, Vec::new());
+        // Held for 15 seconds and lost for five, again and again.
+        for _ in 0..6 {
+            for _ in 0..5 {
+                now += 1;
+                let (_, permission) = terms.at(moment(now), Permission::Never, &jitter);
+                assert_eq!(permission, Permission::Never);
+            }
+            let (before, _) = terms.at(moment(now), Permission::Never, &jitter);
+            let mut waited = 0;
+            loop {
+                let (term, permission) = terms.at(moment(now), until(now + 15), &jitter);
+                if permission != Permission::Never {
+                    waits.push(waited);
+                    assert_eq!(
+                        (term, permission),
+                        (waits.len() as u64 - 1, until(now + 15))
+                    );
+                    break;
+                }
+                assert_eq!(term, before, "what is not begun is no term");
+                now += 1;
+                waited += 1;
+            }
+            now += 15;
+            let (_, permission) = terms.at(moment(now), until(now), &jitter);
+            assert_eq!(permission, until(now));
+        }
+        assert_eq!(
+            waits[..2],
+            [0, 0],
+            "the first, and the first that is regained"
+        );
+        assert!(
+            waits[2..].is_sorted_by(|one, next| *next >= *one / 2),
+            "{waits:?}"
+        );
+        assert!(
+            (2..=5).contains(&waits[2]) && (10..=30).contains(&waits[5]),
+            "{waits:?}"
+        );
+
+        // One more, and after some minutes in peace the next begins at once.
+        for _ in 0..180 {
+            now += 1;
+            terms.at(moment(now), until(now + 15), &jitter);
+        }
+        now += 30;
+        let (term, permission) = terms.at(moment(now), until(now + 15), &jitter);
+        assert_eq!((term, permission), (7, until(now + 15)));
     }
 
     #[test]
