@@ -4,9 +4,7 @@ use podcert_cases::Release;
 
 use crate::matrix::cost;
 use crate::run::Step;
-use crate::{
-    faults, figures, forged, install, kubectl, matrix, rates, release, replicas, rights,
-};
+use crate::{faults, figures, forged, install, kubectl, matrix, rates, release, replicas, rights};
 
 /// All steps. Those that leave the cluster in pieces come last.
 pub(crate) fn all() -> Vec<Step> {
