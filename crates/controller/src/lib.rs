@@ -108,10 +108,10 @@ impl Controller {
             .iter()
             .map(|signer| signer.policy.signer.clone())
             .collect();
-        let metrics = Metrics::new(signers);
-        metrics.register(registry);
-        connection.metrics().register(registry);
         let health = Health::new();
+        let metrics = Metrics::new(signers);
+        metrics.register(registry, &health);
+        connection.metrics().register(registry);
         let names = || config.signers.iter().map(|signer| &signer.policy.signer);
         let checks = Checks {
             versions: health.check(format!("versions of {CERTIFICATES_GROUP}")),

@@ -1,11 +1,14 @@
 //! What the controller counts. Every label value is one of few words: a signer of the
 //! configuration, a reason of ours.
 
-use std::{fmt, sync::Arc, time::Duration};
+mod labels;
+mod readiness;
+
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use podcert_issuance::SignerName;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use podcert_issuance::{DenialReason, SignerName};
+use podcert_runtime::Health;
 use prometheus_client::metrics::{
     counter::Counter,
     family::Family,
@@ -14,16 +17,27 @@ use prometheus_client::metrics::{
 };
 use prometheus_client::registry::{Registry, Unit};
 
+use self::labels::{
+    BuildLabel, Label, OutcomeLabel, OutcomeLabels, ReasonLabels, RequestLabels, ResourceLabel,
+    SignerLabel, VersionLabels,
+};
+use self::readiness::Readiness;
+use crate::reasons::ISSUED;
+
 /// All counts of a controller. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     signers: Arc<[SignerName]>,
     requests: Family<RequestLabels, Counter>,
     waiting: Family<ReasonLabels, Gauge>,
+    oldest_waiting: Family<ReasonLabels, Gauge>,
     answer_seconds: Family<SignerLabel, Histogram, fn() -> Histogram>,
     signing_seconds: Family<SignerLabel, Histogram, fn() -> Histogram>,
     pools: Family<OutcomeLabels, Counter>,
+    pool_usable: Family<SignerLabel, Gauge>,
+    pool_loaded_at: Family<SignerLabel, Gauge>,
     chain_expiry: Family<SignerLabel, Gauge>,
+    anchor_expiry: Family<SignerLabel, Gauge>,
     bundles: Family<OutcomeLabels, Counter>,
     events: Family<OutcomeLabel, Counter>,
     watch_failures: Family<ResourceLabel, Counter>,
@@ -36,6 +50,18 @@ pub(crate) struct Metrics {
     lease_renewals: Family<OutcomeLabel, Counter>,
     double_writes: Family<SignerLabel, Counter>,
     unknown_anchors: Family<SignerLabel, Gauge>,
+    build: Family<BuildLabel, Gauge>,
+}
+
+/// A pool that was read and will sign.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoadedPool {
+    /// When it was read.
+    pub(crate) at: Timestamp,
+    /// When the first certificate of the signing CA's chain expires.
+    pub(crate) chain_not_after: Timestamp,
+    /// When the first of its anchors expires.
+    pub(crate) anchor_not_after: Option<Timestamp>,
 }
 
 /// How a request was answered.
@@ -47,10 +73,11 @@ pub(crate) enum Outcome {
 
 impl Metrics {
     pub(crate) fn new(signers: Vec<SignerName>) -> Self {
-        Self {
+        let metrics = Self {
             signers: signers.into(),
             requests: Family::default(),
             waiting: Family::default(),
+            oldest_waiting: Family::default(),
             // 1 ms to 17 min: a request is cleaned away after 15.
             answer_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.001, 4.0, 11))
@@ -60,7 +87,10 @@ impl Metrics {
                 Histogram::new(exponential_buckets(0.000_01, 4.0, 9))
             }),
             pools: Family::default(),
+            pool_usable: Family::default(),
+            pool_loaded_at: Family::default(),
             chain_expiry: Family::default(),
+            anchor_expiry: Family::default(),
             bundles: Family::default(),
             events: Family::default(),
             watch_failures: Family::default(),
@@ -73,10 +103,78 @@ impl Metrics {
             lease_renewals: Family::default(),
             double_writes: Family::default(),
             unknown_anchors: Family::default(),
+            build: Family::default(),
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// Makes the counters that alerts ask about. `rate` and `increase` look at differences: of one
+    /// that appears with its first event they would miss that event.
+    fn begin_at_zero(&self) {
+        for signer in self.signers.iter().map(|signer| Label(signer.clone())) {
+            let denied = DenialReason::ALL.map(|reason| (Outcome::Denied, reason.as_str()));
+            for (outcome, reason) in denied.into_iter().chain([(Outcome::Issued, ISSUED)]) {
+                let signer = signer.clone();
+                self.requests.get_or_create_owned(&RequestLabels {
+                    signer,
+                    outcome,
+                    reason,
+                });
+            }
+            for (family, outcomes) in [
+                (&self.pools, ["loaded", "refused", "missing"].as_slice()),
+                (
+                    &self.bundles,
+                    &["created", "updated", "conflict", "refused"],
+                ),
+            ] {
+                for &outcome in outcomes {
+                    let signer = signer.clone();
+                    family.get_or_create_owned(&OutcomeLabels { signer, outcome });
+                }
+            }
+            self.double_writes
+                .get_or_create_owned(&SignerLabel { signer });
+        }
+        for outcome in ["written", "refused", "dropped"] {
+            self.events.get_or_create_owned(&OutcomeLabel { outcome });
+        }
+        for outcome in [
+            "created",
+            "renewed",
+            "conflict",
+            "gone",
+            "refused",
+            "unanswered",
+        ] {
+            self.lease_renewals
+                .get_or_create_owned(&OutcomeLabel { outcome });
+        }
+        for resource in [
+            "clustertrustbundles",
+            "leases",
+            "nodes",
+            "podcertificaterequests",
+            "pods",
+            "serviceaccounts",
+            "services",
+        ] {
+            self.watch_failures
+                .get_or_create_owned(&ResourceLabel { resource });
         }
     }
 
-    pub(crate) fn register(&self, registry: &mut Registry) {
+    /// Shows them in `registry`, and whether `health` is well.
+    pub(crate) fn register(&self, registry: &mut Registry, health: &Health) {
+        registry.register(
+            "podcert_build_info",
+            "1, for the version of podcert that runs",
+            self.build.clone(),
+        );
+        let version = env!("CARGO_PKG_VERSION");
+        self.build.get_or_create(&BuildLabel { version }).set(1);
+        registry.register_collector(Box::new(Readiness::of("podcert_ready", health)));
         registry.register(
             "podcert_requests",
             "Requests answered, by signer, outcome and reason",
@@ -86,6 +184,16 @@ impl Metrics {
             "podcert_requests_waiting",
             "Requests not answered yet, by signer and reason",
             self.waiting.clone(),
+        );
+        // A time, as Prometheus' instrumentation guide has it, and not an age: it is right whenever it is
+        // scraped without anybody counting seconds, and a rule subtracts it from `time()`. That of the
+        // request's creation, because Kubernetes deletes it so long after that, whoever looked at it
+        // since: a restart of podcert makes no request young.
+        registry.register(
+            "podcert_requests_oldest_waiting_timestamp_seconds",
+            "When the oldest request that waits was created, Unix time, by signer and reason; absent \
+             where none waits",
+            self.oldest_waiting.clone(),
         );
         registry.register_with_unit(
             "podcert_request_answer",
@@ -105,9 +213,24 @@ impl Metrics {
             self.pools.clone(),
         );
         registry.register(
+            "podcert_pool_last_load_successful",
+            "1 if the CA pool, as it was last read, can be used, else 0",
+            self.pool_usable.clone(),
+        );
+        registry.register(
+            "podcert_pool_last_load_success_timestamp_seconds",
+            "When a usable CA pool was last read, Unix time",
+            self.pool_loaded_at.clone(),
+        );
+        registry.register(
             "podcert_signing_chain_expiry_timestamp_seconds",
             "When the first certificate of the signing CA's chain expires, Unix time",
             self.chain_expiry.clone(),
+        );
+        registry.register(
+            "podcert_anchor_expiry_timestamp_seconds",
+            "When the first of the pool's trust anchors expires, Unix time",
+            self.anchor_expiry.clone(),
         );
         registry.register(
             "podcert_bundle_writes",
@@ -204,6 +327,28 @@ impl Metrics {
             .inc_by(change);
     }
 
+    /// Of the requests that wait for `reason`, the oldest was created then; or none waits any more.
+    pub(crate) fn oldest_waiting(
+        &self,
+        signer: usize,
+        reason: &'static str,
+        created: Option<Timestamp>,
+    ) {
+        let Some(SignerLabel { signer }) = self.label(signer) else {
+            return;
+        };
+        let labels = ReasonLabels { signer, reason };
+        match created {
+            Some(created) => {
+                let oldest = self.oldest_waiting.get_or_create(&labels);
+                oldest.set(created.as_second());
+            }
+            None => {
+                self.oldest_waiting.remove(&labels);
+            }
+        }
+    }
+
     pub(crate) fn signed(&self, signer: usize, took: Duration) {
         let Some(signer) = self.label(signer) else {
             return;
@@ -213,17 +358,34 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    pub(crate) fn pool_loaded(&self, signer: usize, chain_not_after: Timestamp) {
+    pub(crate) fn pool_loaded(&self, signer: usize, pool: LoadedPool) {
         let Some(label) = self.label(signer) else {
             return;
         };
-        self.chain_expiry
-            .get_or_create(&label)
-            .set(chain_not_after.as_second());
+        let set = |family: &Family<SignerLabel, Gauge>, value: i64| {
+            family.get_or_create(&label).set(value);
+        };
+        set(&self.pool_usable, 1);
+        set(&self.pool_loaded_at, pool.at.as_second());
+        set(&self.chain_expiry, pool.chain_not_after.as_second());
+        match pool.anchor_not_after {
+            Some(end) => set(&self.anchor_expiry, end.as_second()),
+            None => {
+                self.anchor_expiry.remove(&label);
+            }
+        }
         self.pool_outcome(signer, "loaded");
     }
 
-    pub(crate) fn pool_outcome(&self, signer: usize, outcome: &'static str) {
+    /// The pool's source gives none that can be used.
+    pub(crate) fn pool_unusable(&self, signer: usize, outcome: &'static str) {
+        if let Some(label) = self.label(signer) {
+            self.pool_usable.get_or_create(&label).set(0);
+        }
+        self.pool_outcome(signer, outcome);
+    }
+
+    fn pool_outcome(&self, signer: usize, outcome: &'static str) {
         let Some(SignerLabel { signer }) = self.label(signer) else {
             return;
         };
@@ -332,62 +494,5 @@ impl Metrics {
     }
 }
 
-/// A signer's name as a label value; cheap to clone.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Label(SignerName);
-
-impl EncodeLabelValue for Label {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        EncodeLabelValue::encode(&self.0.as_str(), encoder)
-    }
-}
-
-impl EncodeLabelValue for Outcome {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        let text = match self {
-            Self::Denied => "denied",
-            Self::Issued => "issued",
-        };
-        EncodeLabelValue::encode(&text, encoder)
-    }
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct RequestLabels {
-    signer: Label,
-    outcome: Outcome,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ReasonLabels {
-    signer: Label,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct OutcomeLabels {
-    signer: Label,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct SignerLabel {
-    signer: Label,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct OutcomeLabel {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct ResourceLabel {
-    resource: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct VersionLabels {
-    resource: &'static str,
-    version: &'static str,
-}
+#[cfg(test)]
+mod tests;

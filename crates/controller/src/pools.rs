@@ -8,11 +8,13 @@
 use std::{path::Path, sync::Arc};
 
 use podcert_authority::{Authority, Pool};
+use podcert_pki::Certificate;
 use podcert_resources::event::{Notice, Severity};
 use podcert_runtime::{Check, Clock as _};
 use podcert_workload::files::{self, Reading};
 use tokio::sync::watch;
 
+use crate::metrics::LoadedPool;
 use crate::reasons::{CA_POOL_MISSING, CA_POOL_REFUSED};
 use crate::{Context, PoolSource, Signer};
 
@@ -96,16 +98,20 @@ impl FollowedPool<'_> {
             until = %authority.chain_not_after(),
             "CA pool loaded"
         );
-        self.context
-            .metrics
-            .pool_loaded(self.index, authority.chain_not_after());
+        let anchors = authority.anchors().anchors().iter();
+        let loaded = LoadedPool {
+            at: now,
+            chain_not_after: authority.chain_not_after(),
+            anchor_not_after: anchors.map(Certificate::not_after).min(),
+        };
+        self.context.metrics.pool_loaded(self.index, loaded);
         self.loaded.send_replace(Some(Arc::new(authority)));
         self.check.pass();
     }
 
     /// There is no new pool to use. The last good one, if there was any, goes on signing.
     fn refuse(&mut self, outcome: &'static str, reason: &'static str, why: &str) {
-        self.context.metrics.pool_outcome(self.index, outcome);
+        self.context.metrics.pool_unusable(self.index, outcome);
         if self.loaded.borrow().is_none() {
             self.check.fail(why);
             return;

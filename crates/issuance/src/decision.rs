@@ -46,6 +46,12 @@ pub enum DenialReason {
 }
 
 impl DenialReason {
+    /// All of them.
+    pub const ALL: [Self; 2] = [
+        Self::InvalidUnverifiedUserAnnotations,
+        Self::UnsupportedKeyType,
+    ];
+
     /// The word for the condition, the Event and the metric label.
     #[must_use]
     pub fn as_str(self) -> &'static str {

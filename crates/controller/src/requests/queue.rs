@@ -23,6 +23,7 @@
 //! change of pool. After a gap (see `sharing`) a request known from before it is `stale`: nothing is
 //! decided or said about it until a list has shown it again.
 
+mod ages;
 mod announcing;
 mod cures;
 mod entry;
@@ -36,6 +37,7 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::runtime::watcher::Event;
 use podcert_authority::Authority;
@@ -44,6 +46,7 @@ use podcert_resources::{Identity, Pod, PodCertificateRequest, Service};
 use podcert_runtime::Jitter;
 use tokio::time::Instant;
 
+use self::ages::Ages;
 use self::cures::Cures;
 use self::entry::{Cure, State, Tracked};
 use self::timers::Timers;
@@ -73,6 +76,7 @@ pub(crate) struct Queue {
     versions: InUse,
     owners: Owners,
     cures: Cures,
+    ages: Ages,
     timers: Timers,
     announcements: Vec<Announcement>,
     patience: Patience,
@@ -124,6 +128,7 @@ impl Queue {
             versions: InUse::default(),
             owners: Owners::Alone,
             cures: Cures::default(),
+            ages: Ages::default(),
             timers: Timers::default(),
             announcements: Vec::new(),
             patience,
@@ -263,6 +268,11 @@ impl Queue {
         if object.spec.signer_name != policy.signer.as_str() {
             return;
         }
+        let created = object
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0);
         let Some(request) = convert::request(object, &policy.signer) else {
             return;
         };
@@ -271,6 +281,7 @@ impl Queue {
             request: Arc::new(request),
             version,
             epoch,
+            created,
             since: now,
             state: State::Queued,
             generation: 0,
@@ -328,7 +339,8 @@ impl Queue {
 
     fn forget(&mut self, uid: &str) {
         if let Some((uid, entry)) = self.tracked.remove_entry(uid) {
-            self.leave(&uid, &entry.state, &entry.request, entry.signer);
+            let (signer, created) = (entry.signer, entry.created);
+            self.leave(&uid, &entry.state, &entry.request, signer, created);
         }
     }
 
@@ -390,23 +402,34 @@ impl Queue {
             return;
         };
         entry.generation += 1;
-        let (request, signer) = (Arc::clone(&entry.request), entry.signer);
         let before = std::mem::replace(&mut entry.state, state);
+        let (request, signer, created) = (Arc::clone(&entry.request), entry.signer, entry.created);
         let entered = match &entry.state {
             State::Pending(pending) => Some((pending.cure, pending.reason)),
             _ => None,
         };
-        self.leave(uid, &before, &request, signer);
+        self.leave(uid, &before, &request, signer, created);
         if let Some((cure, reason)) = entered {
             self.cures.file(uid, cure, &request);
             self.metrics.waiting(signer, reason, 1);
+            let oldest = self.ages.enter(signer, reason, created);
+            self.metrics.oldest_waiting(signer, reason, oldest);
         }
     }
 
-    fn leave(&mut self, uid: &Uid, state: &State, request: &Request, signer: usize) {
+    fn leave(
+        &mut self,
+        uid: &Uid,
+        state: &State,
+        request: &Request,
+        signer: usize,
+        created: Option<Timestamp>,
+    ) {
         if let State::Pending(pending) = state {
             self.cures.unfile(uid, pending.cure, request);
             self.metrics.waiting(signer, pending.reason, -1);
+            let oldest = self.ages.leave(signer, pending.reason, created);
+            self.metrics.oldest_waiting(signer, pending.reason, oldest);
         }
     }
 }

@@ -14,6 +14,7 @@ mod faults;
 mod forged;
 mod hostile;
 mod issuing;
+mod metrics;
 mod pod_identity;
 mod pools;
 mod replicas;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use podcert_issuance::Request;
 use tokio::time::Instant;
 
@@ -11,6 +12,9 @@ pub(super) struct Tracked {
     pub(super) request: Arc<Request>,
     pub(super) version: String,
     pub(super) epoch: u64,
+    // By the API server's clock.
+    pub(super) created: Option<Timestamp>,
+    // First seen here.
     pub(super) since: Instant,
     pub(super) state: State,
     // Of the state; a timer of an older state is void.
