@@ -1,5 +1,7 @@
 //! What the controller counts. Every label value is one of few words: a signer of the
 //! configuration, a reason of ours.
+//!
+//! What `deploy/monitoring` asks about is here under the same names and labels; a test holds that.
 
 mod labels;
 mod readiness;
