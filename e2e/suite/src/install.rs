@@ -82,7 +82,7 @@ const VARIANTS: [(&[&str], &[&str]); 11] = [
 ];
 
 /// Values that the chart's schema, or the chart, refuses.
-const REFUSED: [&[&str]; 14] = [
+const REFUSED: [&[&str]; 15] = [
     &["replicas=0"],
     &["trustDomain=spiffe://prod.example.com"],
     &["trustDomain=a..b"],
@@ -96,6 +96,7 @@ const REFUSED: [&[&str]; 14] = [
     &["networkPolicy.apiServerPorts={65536}"],
     &["extraArgs={max-lifetime}"],
     &["extraArgs={--spiffe-signer-name=corp.example/ids}"],
+    &["monitoring.enabled=true", "monitoring.runbooks=wiki"],
     &[
         "signers.spiffe.enabled=false",
         "signers.serviceDns.enabled=false",
@@ -111,6 +112,9 @@ const NAMES: [&str; 5] = [
     "signers.spiffe.caPoolSecret",
     "signers.podIdentity.caPoolSecret",
 ];
+
+/// The folder of the manifests.
+const BASE: &str = "deploy/controller";
 
 /// The step of a whole run.
 pub(crate) async fn step(context: Context) -> Result<Outcome> {
@@ -129,7 +133,7 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
     let installed = tools.install(&[]).await?;
     same(
         "kubectl kustomize",
-        &tools.kustomize().await?,
+        &tools.kustomize(BASE).await?,
         "podcert install",
         &installed,
     )?;
@@ -141,6 +145,16 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
         let (chart, ours) = (format!("helm {values:?}"), format!("podcert {flags:?}"));
         same(&chart, &rendered, &ours, &installed)?;
     }
+    // Of the operator, whose kinds no cluster here knows: they are compared, not applied.
+    let mut monitored = tools.render(&["monitoring.enabled=true"]).await?;
+    let plain = tools.render(&[]).await?;
+    monitored.retain(|name, _| !plain.contains_key(name));
+    same(
+        "kubectl kustomize deploy/monitoring",
+        &tools.kustomize("deploy/monitoring").await?,
+        "helm monitoring.enabled=true",
+        &monitored,
+    )?;
     for values in REFUSED {
         ensure!(
             tools.render(values).await.is_err(),
@@ -228,8 +242,9 @@ impl Tools {
         objects(items.iter().cloned())
     }
 
-    async fn kustomize(&self) -> Result<Objects> {
-        let printed = run(Command::new(&self.kubectl).arg("kustomize").arg(base())).await?;
+    async fn kustomize(&self, folder: &str) -> Result<Objects> {
+        let folder = checkout().join(folder);
+        let printed = run(Command::new(&self.kubectl).arg("kustomize").arg(folder)).await?;
         documents(&printed)
     }
 
@@ -263,7 +278,7 @@ impl Tools {
 }
 
 fn base() -> PathBuf {
-    checkout().join("deploy/controller")
+    checkout().join(BASE)
 }
 
 fn chart() -> PathBuf {
@@ -313,7 +328,10 @@ fn same(one_way: &str, one: &Objects, other_way: &str, other: &Objects) -> Resul
 }
 
 /// What a program prints that must succeed.
-async fn run(command: &mut Command) -> Result<Vec<u8>> {
+///
+/// # Errors
+/// When it does not; with what it says.
+pub(crate) async fn run(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.kill_on_drop(true).output().await;
     let program = Path::new(command.as_std().get_program())
         .display()

@@ -34,6 +34,7 @@ mod install;
 mod kubectl;
 mod manifests;
 mod matrix;
+mod monitoring;
 mod node;
 mod null_signer;
 mod rates;

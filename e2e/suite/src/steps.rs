@@ -4,7 +4,9 @@ use podcert_cases::Release;
 
 use crate::matrix::cost;
 use crate::run::Step;
-use crate::{faults, figures, forged, install, kubectl, matrix, rates, release, replicas, rights};
+use crate::{
+    faults, figures, forged, install, kubectl, matrix, monitoring, rates, release, replicas, rights,
+};
 
 /// All steps. Those that leave the cluster in pieces come last.
 pub(crate) fn all() -> Vec<Step> {
@@ -49,6 +51,11 @@ pub(crate) fn all() -> Vec<Step> {
             name: "install",
             releases: &[Release::V1_37],
             run: |context| Box::pin(install::step(context)),
+        },
+        Step {
+            name: "monitoring",
+            releases: &[Release::V1_37],
+            run: |context| Box::pin(monitoring::step(context)),
         },
         // On the newest alone: the figure is about the program, not about releases.
         Step {

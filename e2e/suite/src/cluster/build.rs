@@ -170,6 +170,11 @@ fn flags(part: Part, version: &str) -> Vec<String> {
         let words = ["-trimpath", "-tags", "no_btrfs", "-ldflags", &set];
         return words.map(str::to_owned).into();
     }
+    if part == Part::Promtool {
+        // Without the clouds' service discoveries, most of its code: no configuration of ours names one.
+        let words = ["-trimpath", "-tags", "remove_all_sd", "-ldflags", "-s -w"];
+        return words.map(str::to_owned).into();
+    }
     let mut numbers = version.trim_start_matches('v').split('.');
     let major = numbers.next().unwrap_or_default();
     let minor = numbers.next().unwrap_or_default();

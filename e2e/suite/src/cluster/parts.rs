@@ -46,6 +46,8 @@ pub(crate) enum Part {
     Pause,
     /// Helm, which is no part of a cluster: for the step `install`.
     Helm,
+    /// Prometheus' promtool, which is no part of a cluster either: for the step `monitoring`.
+    Promtool,
 }
 
 /// What a cluster is made of.
@@ -109,6 +111,7 @@ impl Part {
             Self::CoreDns => "coredns",
             Self::Pause => "pause",
             Self::Helm => "helm",
+            Self::Promtool => "promtool",
         }
     }
 
@@ -124,6 +127,7 @@ impl Part {
             Self::CoreDns => COREDNS.to_owned(),
             Self::Pause => PAUSE.to_owned(),
             Self::Helm => format!("{HELM}/cmd/helm"),
+            Self::Promtool => format!("{PROMETHEUS}/cmd/promtool"),
             kubernetes => format!("{KUBERNETES}/cmd/{}", kubernetes.name()),
         }
     }
@@ -137,6 +141,7 @@ impl Part {
             Self::CoreDns => COREDNS,
             Self::Pause => PAUSE,
             Self::Helm => HELM,
+            Self::Promtool => PROMETHEUS,
             _ => KUBERNETES,
         }
     }
@@ -150,6 +155,7 @@ impl Part {
             COREDNS => "coredns",
             PAUSE => "pause",
             HELM => "helm",
+            PROMETHEUS => "prometheus",
             _ => release.as_str(),
         };
         checkout().join("e2e/kubernetes").join(folder)
@@ -277,6 +283,7 @@ const CONTAINERD: &str = "github.com/containerd/containerd/v2";
 const CNI: &str = "github.com/containernetworking/plugins";
 const COREDNS: &str = "github.com/coredns/coredns";
 const HELM: &str = "helm.sh/helm/v4";
+const PROMETHEUS: &str = "github.com/prometheus/prometheus";
 const PAUSE: &str = "podcert.dev/e2e/pause";
 
 #[cfg(test)]

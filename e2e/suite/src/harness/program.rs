@@ -200,8 +200,15 @@ impl Program {
     /// # Errors
     /// When it cannot be asked.
     pub(crate) async fn metrics(&self) -> Result<Metrics> {
-        let (_, text) = self.get("/metrics").await?;
-        Metrics::parse(&text)
+        Metrics::parse(&self.metrics_text().await?)
+    }
+
+    /// The same as it is served.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(crate) async fn metrics_text(&self) -> Result<String> {
+        Ok(self.get("/metrics").await?.1)
     }
 
     async fn get(&self, path: &str) -> Result<(u16, String)> {
