@@ -5,7 +5,7 @@
 //! the tests of the crate podcert-controller.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
@@ -160,31 +160,31 @@ fn as_text(openmetrics: &str) -> String {
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
         .collect();
-    let mut text = String::new();
-    for line in openmetrics.lines() {
+    let line = |line: &str| {
         let mut words = line.splitn(4, ' ');
-        let head = (words.next(), words.next(), words.next(), words.next());
-        match head {
-            (Some("#"), Some(kind @ ("HELP" | "TYPE")), Some(name), Some(rest)) => {
+        match [words.next(), words.next(), words.next(), words.next()] {
+            [
+                Some("#"),
+                Some(kind @ ("HELP" | "TYPE")),
+                Some(name),
+                Some(rest),
+            ] => {
                 let total = if counters.contains(name) {
                     "_total"
                 } else {
                     ""
                 };
-                text.push_str(&format!("# {kind} {name}{total} {rest}\n"));
+                Some(format!("# {kind} {name}{total} {rest}\n"))
             }
-            (Some("#"), ..) => {}
-            _ => {
-                text.push_str(line);
-                text.push('\n');
-            }
+            [Some("#"), ..] => None,
+            _ => Some(format!("{line}\n")),
         }
-    }
-    text
+    };
+    openmetrics.lines().filter_map(line).collect()
 }
 
 /// Names, types, units and help, as Prometheus' linter wants them.
-async fn check_metrics(promtool: &PathBuf, text: &str) -> Result<()> {
+async fn check_metrics(promtool: &Path, text: &str) -> Result<()> {
     let mut command = Command::new(promtool);
     command.args(["check", "metrics"]).kill_on_drop(true);
     command

@@ -4,12 +4,11 @@ use crate::cluster::{Asked, Cluster, SERVICE_DNS, SPIFFE, Setup, delete};
 
 /// The value of the one series of this name and these labels, if it is shown.
 fn value(cluster: &Cluster, series: &str) -> Option<i64> {
-    let metrics = cluster.metrics();
-    let value = metrics.lines().find_map(|line| {
+    let value = |line: &str| {
         let value = line.strip_prefix(series)?.strip_prefix(' ')?;
         Some(value.parse().unwrap())
-    });
-    value
+    };
+    cluster.metrics().lines().find_map(value)
 }
 
 fn of_signer(cluster: &Cluster, name: &str, signer: &str) -> Option<i64> {
