@@ -113,6 +113,11 @@ fn first_difference(raw: &RawCertificate<'_>, spec: &LeafSpec) -> Option<Field> 
         (Field::SubjectAltName, same_names(raw, spec.names())),
         (Field::Extensions, same_extensions(raw, spec)),
         (
+            Field::Extensions,
+            raw.subject_key_id
+                .is_none_or(|found| found == spec.public_key().key_id()),
+        ),
+        (
             Field::Serial,
             matches!(raw.serial, [0x01..=0x7f, ..]) && raw.serial.len() <= 20,
         ),
@@ -145,13 +150,15 @@ fn same_extensions(raw: &RawCertificate<'_>, spec: &LeafSpec) -> bool {
     same && decided.next().is_none()
 }
 
-/// What the profile has; the authority key identifier only below a CA that has one.
-const PROFILE: [Known; 5] = [
+/// What the profile has; the authority key identifier only below a CA that has one, the subject's only
+/// below a CA without a name.
+const PROFILE: [Known; 6] = [
     Known::AuthorityKeyId,
     Known::BasicConstraints,
     Known::ExtKeyUsage,
     Known::KeyUsage,
     Known::SubjectAltName,
+    Known::SubjectKeyId,
 ];
 const EMPTY_NAME: &[u8] = &[0x30, 0];
 

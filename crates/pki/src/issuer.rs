@@ -26,7 +26,9 @@
 //! - extKeyUsage as decided, not critical.
 //! - authorityKeyIdentifier whenever the issuer has a subjectKeyIdentifier, so that a verifier
 //!   with many anchors finds the right one, even below a legacy root with an empty name.
-//! - No subjectKeyIdentifier: it serves to find a certificate's issuer, and a leaf issues none.
+//! - No subjectKeyIdentifier: it serves to find a certificate's issuer, and a leaf issues none. But
+//!   below a legacy root with an empty name, issuer and subject are the same, and OpenSSL takes a leaf
+//!   for its own issuer whose key is of the CA's type, unless its two key identifiers differ.
 //! - Serial number random, 20 octets.
 //! - After these the extensions the spec asks for, none of them critical (see `extension`).
 
@@ -42,7 +44,8 @@ use der::{
     asn1::{ObjectIdentifier, OctetString},
 };
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
+    SubjectAltName, SubjectKeyIdentifier,
 };
 
 use crate::{
@@ -108,6 +111,8 @@ pub struct IssuerContext {
     server_and_client: Vec<u8>,
     /// The authorityKeyIdentifier extension, or nothing.
     authority_key_id: Vec<u8>,
+    /// Whether the issuer has no name, as a leaf has none.
+    nameless: bool,
 }
 
 impl IssuerContext {
@@ -155,6 +160,7 @@ impl IssuerContext {
             client: usages(&[ID_KP_CLIENT_AUTH])?,
             server_and_client: usages(&[ID_KP_SERVER_AUTH, ID_KP_CLIENT_AUTH])?,
             authority_key_id: authority_key_id(issuer)?,
+            nameless: issuer.subject().is_empty(),
         })
     }
 
@@ -187,10 +193,16 @@ impl IssuerContext {
             let oid = asked.oid().identifier();
             asked_for.extend(extension_of(oid, Critical::No, &asked.value()?)?);
         }
-        let extensions: [&[u8]; 5] = [
+        let mut subject_key_id = Vec::new();
+        if self.nameless {
+            let key_id = SubjectKeyIdentifier(OctetString::new(spec.public_key().key_id())?);
+            subject_key_id = extension(Critical::No, &key_id)?;
+        }
+        let extensions: [&[u8]; 6] = [
             &self.head,
             ext_key_usage,
             &self.authority_key_id,
+            &subject_key_id,
             &names,
             &asked_for,
         ];

@@ -100,6 +100,31 @@ fn the_issuer_must_be_able_to_sign() {
     assert!(matches!(error, IssueError::MayNotSign { .. }), "{error:?}");
 }
 
+/// OpenSSL would take such a leaf for its own issuer.
+#[test]
+fn only_below_a_root_without_a_name_a_leaf_has_its_own_key_id() {
+    let spec = spiffe_spec();
+    let ca_key = key(KeyType::EcdsaP256, 3);
+    let leaf = issue(ca_key, &root_named(&[0x30, 0]), &spec);
+    assert!(leaf.issuer().is_empty());
+    assert_eq!(
+        leaf.subject_key_id(),
+        Some(spec.public_key().key_id().as_slice())
+    );
+    assert_ne!(leaf.subject_key_id(), leaf.authority_key_id());
+    let named = issue(key(KeyType::EcdsaP256, 0), &root(0), &spec);
+    assert_eq!(named.subject_key_id(), None);
+    // That of another key is not what was decided.
+    let mut other = leaf.der().to_vec();
+    let id = spec.public_key().key_id();
+    let at = other.windows(20).position(|part| part == id).unwrap();
+    other[at] ^= 1;
+    assert_eq!(
+        check::leaf(other, &spec).unwrap_err(),
+        check::CheckError::Differs(check::Field::Extensions)
+    );
+}
+
 #[test]
 fn a_root_without_key_id_yields_leaves_without_authority_key_id() {
     let root = root_with(root(0).subject().der(), &[]);
