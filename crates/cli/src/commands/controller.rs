@@ -35,6 +35,11 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> Result<ExitCode> {
     let config = args.config()?;
+    if args.leaves_pod_identity_out() {
+        tracing::warn!(
+            "pod-identity is not signed for: --enable-pod-identity-signer is set and --pod-identity-ca-pool is not"
+        );
+    }
     let cluster = if args.in_cluster {
         kube::Config::incluster().context(
             "cannot use the service account of this pod (--in-cluster); outside a cluster use \

@@ -217,6 +217,16 @@ pub(super) enum Listen {
 }
 
 impl Args {
+    /// Whether pod-identity is enabled beside another signer and nothing more is said of it. meshtool
+    /// took that and did nothing: its command line has to start here too. Without a pool nothing can be
+    /// signed, and what else is said of pod-identity is said to us, who then want the pool.
+    pub(super) fn leaves_pod_identity_out(&self) -> bool {
+        self.enable_pod_identity_signer
+            && self.pod_identity_ca_pool.is_empty()
+            && self.pod_identity_trust_domain.is_empty()
+            && (self.enable_service_dns_signer || self.enable_spiffe_signer)
+    }
+
     /// The controller these flags ask for.
     ///
     /// # Errors
@@ -229,7 +239,7 @@ impl Args {
         if self.enable_spiffe_signer {
             signers.push(self.spiffe()?);
         }
-        if self.enable_pod_identity_signer {
+        if self.enable_pod_identity_signer && !self.leaves_pod_identity_out() {
             signers.push(self.pod_identity()?);
         }
         if signers.is_empty() {

@@ -202,6 +202,29 @@ fn the_pod_identity_flags_of_meshtool_sign() {
 }
 
 #[test]
+fn pod_identity_that_did_nothing_in_meshtool_does_not_stop_the_others() {
+    let args = parse(&[MESHTOOL, &POD_IDENTITY[..1]].concat()).unwrap();
+    assert!(args.leaves_pod_identity_out());
+    let config = args.config().unwrap();
+    assert_eq!(config.signers.len(), 2);
+    // Alone it would be a controller without a signer.
+    let alone = parse(&["--enable-pod-identity-signer", "--spiffe-trust-domain=td"]).unwrap();
+    assert!(!alone.leaves_pod_identity_out());
+    assert_eq!(
+        alone.config().unwrap_err().to_string(),
+        "--pod-identity-ca-pool must be set"
+    );
+    // Who names its trust domain does not come from meshtool.
+    let ours = [
+        MESHTOOL,
+        &POD_IDENTITY[..1],
+        &["--pod-identity-trust-domain=td"],
+    ]
+    .concat();
+    assert!(parse(&ours).unwrap().config().is_err());
+}
+
+#[test]
 fn extensions_are_there_on_request() {
     let policy = |words: &[&str]| {
         let words = [MESHTOOL, POD_IDENTITY, words].concat();
