@@ -211,11 +211,9 @@ fn describe(anchor: &Certificate) -> String {
             debug_assert!(written.is_ok(), "writing to a String cannot fail");
             text
         });
-    let subject = anchor.subject().to_string();
-    let subject = if subject.is_empty() {
-        "no subject"
-    } else {
-        &subject
+    let subject = match anchor.subject() {
+        subject if subject.is_empty() => "no subject".to_owned(),
+        subject => subject.to_string(),
     };
     format!("{subject} (serial {serial}, until {})", anchor.not_after())
 }
