@@ -3,6 +3,7 @@
 //	go run pools.go make DIR     writes one pool per case into DIR (also how the files here were made)
 //	go run pools.go decode       reads lines of base64, writes for each what encoding/json makes of it
 //	go run pools.go load         reads pools, one a line, loads them as meshtool does, writes "ok" for each
+//	go run pools.go new ID       writes the pool that meshtool's make-ca-pool-secret stores, valid from now on
 package main
 
 import (
@@ -96,6 +97,16 @@ func meshtoolPool(key crypto.Signer) pool {
 	t := meshtoolTemplate()
 	root := issue(t, t, key, key)
 	return pool{CAs: []ca{{ID: "1", SigningKeyPKCS8: pkcs8(key), RootCertificateDER: root.Raw}}}
+}
+
+// What meshtool makes for whoever asks: Ed25519, for a year from now.
+func newPool(id string) {
+	key, t := ed25519Key(), meshtoolTemplate()
+	t.NotBefore = time.Now()
+	t.NotAfter = t.NotBefore.AddDate(0, 0, 365)
+	root := issue(t, t, key, key)
+	made := pool{CAs: []ca{{ID: id, SigningKeyPKCS8: pkcs8(key), RootCertificateDER: root.Raw}}}
+	os.Stdout.Write(check(json.Marshal(made)))
 }
 
 // A root, two intermediates below one another; the key is the lower one's.
@@ -285,8 +296,10 @@ func main() {
 		decode()
 	case len(os.Args) == 2 && os.Args[1] == "load":
 		load()
+	case len(os.Args) == 3 && os.Args[1] == "new":
+		newPool(os.Args[2])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: pools.go make DIR | decode | load")
+		fmt.Fprintln(os.Stderr, "usage: pools.go make DIR | decode | load | new ID")
 		os.Exit(2)
 	}
 }

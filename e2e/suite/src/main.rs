@@ -4,7 +4,7 @@
 //! ```text
 //! run ─▶ cluster: a control plane of each release, built, started, ended
 //!     ─▶ cases: the rules of podcert-cases, on it
-//!     ─▶ steps: matrix, forged, rights, figures, faults; each plays on a stage of harness
+//!     ─▶ steps: matrix, forged, rights, dropin, figures, faults; each plays on a stage of harness
 //!     ─▶ report ─▶ lines, figures, JSON; document: the table of docs/compatibility.md
 //! ```
 #![allow(
@@ -25,6 +25,7 @@ use crate::cluster::progress::Progress;
 mod cases;
 mod cluster;
 mod document;
+mod dropin;
 mod failures;
 mod faults;
 mod figures;

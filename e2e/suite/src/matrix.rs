@@ -6,7 +6,7 @@
 //! says the cluster's issuer, and those of pod-identity their pod, in extensions that are not critical.
 
 pub(crate) mod cost;
-mod verifiers;
+pub(crate) mod verifiers;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -5,7 +5,8 @@ use podcert_cases::Release;
 use crate::matrix::cost;
 use crate::run::Step;
 use crate::{
-    faults, figures, forged, install, kubectl, matrix, monitoring, rates, release, replicas, rights,
+    dropin, faults, figures, forged, install, kubectl, matrix, monitoring, rates, release,
+    replicas, rights,
 };
 
 /// All steps. Those that leave the cluster in pieces come last.
@@ -35,6 +36,11 @@ pub(crate) fn all() -> Vec<Step> {
             name: "replicas",
             releases: &release::ALL,
             run: |context| Box::pin(replicas::step(context)),
+        },
+        Step {
+            name: "drop-in",
+            releases: &release::ALL,
+            run: |context| Box::pin(dropin::step(context)),
         },
         // The embedded server plays 1.37, and kubectl is of that release.
         Step {

@@ -76,6 +76,8 @@ pub(super) fn apiserver(
         ),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         format!("--service-cluster-ip-range={SERVICES}"),
+        format!("--audit-policy-file={}", pki(AUDIT_POLICY)),
+        format!("--audit-log-path={}", folder.log(AUDIT).display()),
         "--kubelet-preferred-address-types=InternalIP".to_owned(),
     ];
     if network.advertise.is_loopback() {
@@ -142,6 +144,10 @@ fn feature_gates(release: Release) -> Option<String> {
     (release < Release::V1_37)
         .then(|| "--feature-gates=PodCertificateRequest=true,ClusterTrustBundle=true".to_owned())
 }
+
+/// The log of what a drop-in may do and does, and the file that says so.
+pub(super) const AUDIT: &str = "audit";
+pub(super) const AUDIT_POLICY: &str = "audit.yaml";
 
 /// Where Services get their addresses; the first of them is the API server's own.
 const SERVICES: &str = "10.0.0.0/24";

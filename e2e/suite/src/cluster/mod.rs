@@ -251,6 +251,11 @@ impl Cluster {
         self.folder().logs()
     }
 
+    /// What the service account of meshtool's installation asked the API server, an event a line.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.folder().log(flags::AUDIT)
+    }
+
     /// Every part that should be running, with its process.
     pub(crate) fn processes(&self) -> Vec<Arc<Process>> {
         let running = self.running();

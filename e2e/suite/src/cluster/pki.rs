@@ -16,6 +16,7 @@ use rcgen::{
 };
 
 use super::Network;
+use super::flags;
 use super::folders::Folder;
 use super::ports::Ports;
 
@@ -23,6 +24,7 @@ use super::ports::Ports;
 pub(super) fn write(folder: &Folder, network: Network, ports: &Ports) -> Result<ClusterAuthority> {
     let authority = authority("podcert e2e cluster")?;
     file(&folder.pki("ca.crt"), &authority.pem())?;
+    file(&folder.pki(flags::AUDIT_POLICY), AUDIT_POLICY)?;
 
     let (certificate, key) = serving(&authority, network)?;
     file(&folder.pki("apiserver.crt"), &certificate)?;
@@ -259,6 +261,15 @@ pub(crate) fn file(path: &Path, text: &str) -> Result<()> {
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }
+
+/// Everything the service account of meshtool's installation asks, and of nobody else anything.
+const AUDIT_POLICY: &str = r#"{
+  "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+  "rules": [
+    {"level": "Metadata", "users": ["system:serviceaccount:mesh-controller:default"]},
+    {"level": "None"}
+  ]
+}"#;
 
 /// The API server's own address among the Services.
 const FIRST_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);

@@ -36,7 +36,7 @@ pub(crate) struct Setup {
 
 /// The program under way. Dropped, or when this process dies, it is killed.
 pub(crate) struct Program {
-    setup: Setup,
+    log: PathBuf,
     child: Child,
     address: String,
     http: Client<HttpConnector, Empty<bytes::Bytes>>,
@@ -85,7 +85,6 @@ impl Setup {
     /// The command line.
     fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![
-            "--log-format=json".to_owned(),
             "controller".to_owned(),
             "--listen=127.0.0.1:0".to_owned(),
             format!("--kubeconfig={}", self.kubeconfig.display()),
@@ -124,25 +123,35 @@ impl Program {
     /// # Errors
     /// When it ends; with its log.
     pub(crate) async fn spawn(setup: &Setup) -> Result<Self> {
+        Self::launch(&setup.program, &setup.arguments(), &setup.log).await
+    }
+
+    /// The same with a command line of the caller's, and what it logs behind what is in `log`.
+    ///
+    /// # Errors
+    /// When it ends; with its log.
+    pub(crate) async fn launch(program: &Path, arguments: &[String], log: &Path) -> Result<Self> {
+        let path = log;
         let log = File::options()
             .create(true)
             .append(true)
-            .open(&setup.log)
-            .with_context(|| format!("log {}", setup.log.display()))?;
+            .open(path)
+            .with_context(|| format!("log {}", path.display()))?;
         let begin = log.metadata()?.len();
         // setpriv becomes the program, which then dies with the thread that started it.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
-            .arg(&setup.program)
-            .args(setup.arguments())
+            .arg(program)
+            .args(arguments)
+            .env("PODCERT_LOG_FORMAT", "json")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {}", setup.program.display()))?;
+            .with_context(|| format!("cannot start {}", program.display()))?;
         let mut program = Self {
-            setup: setup.clone(),
+            log: path.to_owned(),
             child,
             address: String::new(),
             // No connection is kept: a program that was held closes those that are.
@@ -152,7 +161,7 @@ impl Program {
         };
         let started = Instant::now();
         loop {
-            let said = fs::read_to_string(&setup.log)?;
+            let said = fs::read_to_string(path)?;
             let said = said.get(usize::try_from(begin)?..).unwrap_or_default();
             if let Some(address) = said.lines().find_map(listens_on) {
                 program.address = address;
@@ -275,12 +284,12 @@ impl Program {
 
     /// An error with the end of the program's log.
     pub(crate) fn blame(&self, error: anyhow::Error) -> anyhow::Error {
-        let log = fs::read_to_string(&self.setup.log).unwrap_or_default();
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines
             .get(lines.len().saturating_sub(TAIL)..)
             .unwrap_or_default();
-        let path = self.setup.log.display();
+        let path = self.log.display();
         error.context(format!("end of {path}:\n{}\n", tail.join("\n")))
     }
 }

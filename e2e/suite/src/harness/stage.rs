@@ -39,7 +39,7 @@ pub(crate) struct Stage {
     /// For files: pools, kubeconfigs, logs. Gone with the stage, if nothing failed.
     pub(crate) folder: PathBuf,
     config: Config,
-    kubeconfig: Kubeconfig,
+    pub(crate) kubeconfig: Kubeconfig,
 }
 
 impl Stage {
@@ -154,6 +154,11 @@ impl Stage {
         BTreeMap::from([(LABEL.to_owned(), self.name.clone())])
     }
 
+    /// What is of this stage.
+    pub(crate) fn own(&self) -> ListParams {
+        ListParams::default().labels(&format!("{LABEL}={}", self.name))
+    }
+
     /// Makes an object, with the label.
     ///
     /// # Errors
@@ -224,20 +229,29 @@ impl Stage {
             self.create(&bindings, binding("Role")).await?;
         }
 
+        self.kubeconfig_of(&namespace, CONTROLLER).await
+    }
+
+    /// The kubeconfig of a service account, with a token for a day.
+    ///
+    /// # Errors
+    /// When there is no such account, or the server refuses.
+    pub(crate) async fn kubeconfig_of(&self, namespace: &str, account: &str) -> Result<PathBuf> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), namespace);
         let wanted = serde_json::from_value::<TokenRequest>(
             json!({"metadata": {}, "spec": {"audiences": [], "expirationSeconds": 86_400}}),
         )?;
         let token = accounts
-            .create_token_request(CONTROLLER, &PostParams::default(), &wanted)
+            .create_token_request(account, &PostParams::default(), &wanted)
             .await?;
         let token = token.status.context("no token")?.token;
         let cluster = self.kubeconfig.clusters.first().context("no cluster")?;
         let config = json!({
             "apiVersion": "v1", "kind": "Config",
             "clusters": [cluster],
-            "users": [{"name": CONTROLLER, "user": {"token": token}}],
+            "users": [{"name": account, "user": {"token": token}}],
             "contexts": [
-                {"name": "e2e", "context": {"cluster": cluster.name, "user": CONTROLLER}},
+                {"name": "e2e", "context": {"cluster": cluster.name, "user": account}},
             ],
             "current-context": "e2e",
         });
@@ -400,7 +414,7 @@ impl Stage {
     /// # Errors
     /// When the server refuses.
     pub(crate) async fn close(&self) -> Result<()> {
-        let mine = ListParams::default().labels(&format!("{LABEL}={}", self.name));
+        let mine = self.own();
         // Without a kubelet nobody else ends a pod.
         let now = DeleteParams::default().grace_period(0);
         let namespaces: Api<Namespace> = Api::all(self.admin.clone());

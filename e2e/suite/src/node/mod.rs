@@ -15,6 +15,9 @@ use podcert_cases::Release;
 use self::polls::Clients;
 use self::world::{Example, IMAGE, World};
 use crate::cluster::Cluster;
+use crate::dropin::audit::Asked;
+use crate::dropin::place::{self, Pools};
+use crate::manifests;
 use crate::run::{Context, Outcome, Step};
 
 mod polls;
@@ -45,6 +48,7 @@ pub(crate) fn steps() -> Vec<Step> {
         on_the_newest("node-default-namespace", |context| {
             Box::pin(default_namespace(context))
         }),
+        on_the_newest("node-drop-in", |context| Box::pin(drop_in(context))),
         on_the_newest("node-kubelet-1.36", |context| {
             Box::pin(older_kubelet(context, Release::V1_36))
         }),
@@ -123,15 +127,43 @@ async fn default_namespace(context: Context) -> Result<Outcome> {
 
 /// A node of an earlier release on this server, which serves v1beta1 for it.
 async fn older_kubelet(context: Context, kubelet: Release) -> Result<Outcome> {
-    let options = context.options().with_node(kubelet);
-    let cluster = Arc::new(Cluster::start(&options).await?);
-    let outcome = async {
-        let world = World::on(Arc::clone(&cluster), &context).await?;
+    on_a_cluster_of_its_own(&context, kubelet, async |cluster| {
+        let world = World::on(cluster, &context).await?;
         run_examples(&world).await?;
         world.cluster.restart_kubelet().await?;
         settled(&world, "").await
-    }
-    .await;
+    })
+    .await
+}
+
+/// meshtool's installation with the name of the image replaced, and nothing else.
+async fn drop_in(context: Context) -> Result<Outcome> {
+    on_a_cluster_of_its_own(&context, context.release, async |cluster| {
+        let world = World::bare(cluster, &context)?;
+        let folder = tempfile::tempdir()?;
+        place::install(&world.client, &Pools::build(folder.path()).await?).await?;
+        world.load(IMAGE, b"").await?;
+        let deployment = place::DEPLOYMENT.replace(place::MESHTOOLS_IMAGE, IMAGE);
+        manifests::apply(&world.client, &deployment).await?;
+        world
+            .rolled_out(place::NAMESPACE, place::APPLICATION)
+            .await?;
+        let outcome = settled(&world, "").await?;
+        let asked = Asked::read(&world.cluster.audit_log())?;
+        asked.check_refusals()?;
+        Ok(outcome)
+    })
+    .await
+}
+
+async fn on_a_cluster_of_its_own(
+    context: &Context,
+    kubelet: Release,
+    run: impl AsyncFnOnce(Arc<Cluster>) -> Result<Outcome>,
+) -> Result<Outcome> {
+    let options = context.options().with_node(kubelet);
+    let cluster = Arc::new(Cluster::start(&options).await?);
+    let outcome = run(Arc::clone(&cluster)).await;
     if let Ok(cluster) = Arc::try_unwrap(cluster) {
         cluster.shutdown().await?;
     }

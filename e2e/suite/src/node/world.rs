@@ -89,15 +89,18 @@ impl Example {
 }
 
 impl World {
+    /// A cluster without a controller.
+    pub(super) fn bare(cluster: Arc<Cluster>, context: &Context) -> Result<Self> {
+        Ok(Self {
+            client: cluster.client()?,
+            cluster,
+            program: context.podcert.clone().context(NO_PROGRAM)?,
+        })
+    }
+
     /// Puts the image on the node and the controller into the cluster, where they are not there yet.
     pub(super) async fn on(cluster: Arc<Cluster>, context: &Context) -> Result<Self> {
-        let program = context.podcert.clone().context(NO_PROGRAM)?;
-        let client = cluster.client()?;
-        let world = Self {
-            cluster,
-            client,
-            program,
-        };
+        let world = Self::bare(cluster, context)?;
         let rights = checkout().join("deploy/controller/rbac.yaml");
         manifests::apply(&world.client, &std::fs::read_to_string(rights)?).await?;
         for pool in ["service-dns-ca-pool", "spiffe-ca-pool"] {
@@ -137,15 +140,20 @@ impl World {
     /// The same with a program that has something behind its end, which nobody reads: for containerd another
     /// build, with another digest.
     pub(super) async fn run_build(&self, image: &str, behind: &[u8]) -> Result<()> {
+        self.load(image, behind).await?;
+        let manifest = include_str!("controller.yaml").replace("IMAGE", image);
+        manifests::apply(&self.client, &manifest).await?;
+        self.rolled_out(NAMESPACE, CONTROLLER).await
+    }
+
+    /// Puts an image of this name on the node, of the program and what is to be behind its end.
+    pub(super) async fn load(&self, image: &str, behind: &[u8]) -> Result<()> {
         let mut bytes = std::fs::read(&self.program)?;
         bytes.extend_from_slice(behind);
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("podcert.tar");
         podcert(image).build(&bytes)?.write(&file)?;
-        self.cluster.import(&file).await?;
-        let manifest = include_str!("controller.yaml").replace("IMAGE", image);
-        manifests::apply(&self.client, &manifest).await?;
-        self.rolled_out(NAMESPACE, CONTROLLER).await
+        self.cluster.import(&file).await
     }
 
     /// Runs the controller as `podcert install` does, in place of any other.
@@ -261,7 +269,8 @@ impl World {
         Ok(())
     }
 
-    async fn rolled_out(&self, namespace: &str, name: &str) -> Result<()> {
+    /// Waits until a Deployment is.
+    pub(super) async fn rolled_out(&self, namespace: &str, name: &str) -> Result<()> {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
         let deadline = Instant::now() + PATIENCE;
         loop {
