@@ -27,13 +27,13 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use podcert_pki::{Certificate, TrustBundle};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use self::audit::Asked;
 use self::kubelets::{Kubelets, Tally};
 use self::place::{ACCOUNT, NAMESPACE, Place, TRUST_DOMAIN};
 use self::replica::{GO_SAYS, GoReplica, condition, owner};
-use crate::harness::{Ask, Kubelet, PATIENCE, Pod, Program, Source, Stage, WorkloadKey, now};
+use crate::harness::{Ask, Kubelet, Pod, Program, Source, Stage, WorkloadKey, now, until};
 use crate::matrix::Policy;
 use crate::release::Skew;
 use crate::report::{Figure, Goal};
@@ -285,6 +285,8 @@ impl Story<'_> {
         program.kill().await?;
         self.check_lease().await?;
         let program = self.place.start(&self.pod).await?;
+        // A right is asked for twice before it counts as missing.
+        until(async || self.check_log()).await?;
         program.stop().await?;
         let left = leases(self.stage).get_opt(US).await?;
         ensure!(left.is_none(), "its Lease is left: {left:?}");
@@ -485,21 +487,6 @@ fn bundles(stage: &Stage) -> Api<DynamicObject> {
 
 fn leases(stage: &Stage) -> Api<Lease> {
     Api::namespaced(stage.admin.clone(), NAMESPACE)
-}
-
-/// Waits until `holds` does.
-async fn until<F, R>(holds: F) -> Result<()>
-where
-    F: Fn() -> R,
-    R: Future<Output = Result<()>>,
-{
-    let started = Instant::now();
-    loop {
-        match holds().await {
-            Err(_) if started.elapsed() < PATIENCE => sleep(Duration::from_millis(50)).await,
-            other => return other,
-        }
-    }
 }
 
 // Pods of the Deployment `mesh-controller`, before and after the image was replaced, and back.

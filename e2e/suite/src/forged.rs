@@ -30,7 +30,7 @@ use self::rights::{grant, show_uids};
 use crate::cluster::checkout;
 use crate::harness::{
     Answers, Ask, CaKind, CaPool, Kubelet, Outcome, PATIENCE, Pod, Program, Request, RequestId,
-    Setup, Source, Stage, WorkloadKey, now,
+    Setup, Source, Stage, WorkloadKey, now, until,
 };
 use crate::matrix::{Issued, Policy};
 use crate::release::Skew;
@@ -473,21 +473,6 @@ impl Tally {
     fn note(&mut self, name: &str, result: Result<()>) {
         if let Err(error) = result {
             self.wrong.push(format!("{name}: {error:#}"));
-        }
-    }
-}
-
-/// Waits until `holds` does.
-async fn until<F, R>(holds: F) -> Result<()>
-where
-    F: Fn() -> R,
-    R: Future<Output = Result<()>>,
-{
-    let started = Instant::now();
-    loop {
-        match holds().await {
-            Err(_) if started.elapsed() < PATIENCE => sleep(Duration::from_millis(50)).await,
-            other => return other,
         }
     }
 }

@@ -21,7 +21,9 @@ mod stage;
 
 use std::time::Duration;
 
+use anyhow::Result;
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
 
 pub(crate) use self::answers::{Answers, Outcome};
 pub(crate) use self::kubelet::{
@@ -37,6 +39,21 @@ pub(crate) use self::stage::Stage;
 pub(crate) fn now() -> Timestamp {
     #[allow(clippy::disallowed_methods, reason = "a real server has the real time")]
     Timestamp::now()
+}
+
+/// Waits until `holds` does, and answers with its last error if that takes longer than [`PATIENCE`].
+pub(crate) async fn until<F, R>(holds: F) -> Result<()>
+where
+    F: Fn() -> R,
+    R: Future<Output = Result<()>>,
+{
+    let started = Instant::now();
+    loop {
+        match holds().await {
+            Err(_) if started.elapsed() < PATIENCE => sleep(Duration::from_millis(50)).await,
+            other => return other,
+        }
+    }
 }
 
 /// How long anything may take that is expected at once; a machine may be slow, not that slow.

@@ -294,16 +294,17 @@ impl Crowd {
     }
 
     /// Waits until a bundle has the anchor of `with` and not that of `without`; how long that took.
-    pub(super) async fn published(
+    pub(super) async fn published<'a>(
         &self,
         policy: &str,
         with: &CaPool,
-        without: &CaPool,
+        without: impl Into<Option<&'a CaPool>>,
     ) -> Result<Duration> {
+        let without = without.into();
         let begun = Instant::now();
         loop {
             let bundle = self.stage.bundle(policy).await.unwrap_or_default();
-            if has(&bundle, with) && !has(&bundle, without) {
+            if has(&bundle, with) && without.is_none_or(|without| !has(&bundle, without)) {
                 return Ok(begun.elapsed());
             }
             if begun.elapsed() > PATIENCE {

@@ -59,8 +59,9 @@ pub(super) async fn wakes(context: &Context) -> Result<Scene> {
     crowd.rotate(&new)?;
     let rotated = Instant::now();
     crowd.rename_service().await?;
+    // The old anchor stays: who takes over takes none for what it saw before it did.
     for policy in POLICIES {
-        crowd.published(policy, &new, &old).await?;
+        crowd.published(policy, &new, None).await?;
     }
     scene.figure(
         "replica_bundle_takeover_seconds",
@@ -101,8 +102,9 @@ pub(super) async fn wakes(context: &Context) -> Result<Scene> {
         sleeper.name
     );
     crowd.keeps(&new).await?;
+    // The old anchor stays: who takes over takes none for what it saw before it did.
     for policy in POLICIES {
-        crowd.published(policy, &new, &old).await?;
+        crowd.published(policy, &new, None).await?;
     }
 
     let after = crowd.divided(&POLICIES, PACED, &names).await?;
