@@ -1,5 +1,6 @@
 //! Two replicas, as `podcert install` runs them, of which one is lost.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
-use kube::{Client, ResourceExt as _};
+use kube::{Client, ResourceExt};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use super::polls::Clients;
 use super::world::{Example, NAMESPACE, World};
 use super::{PATIENCE, PAUSE, run_examples};
-use crate::harness::now;
 use crate::report::Goal;
 use crate::run::{Context, Outcome};
 
@@ -58,7 +58,7 @@ async fn lose(world: &World, loss: Loss) -> Result<(u64, Duration)> {
     let comes = Clients::of(&world.client, Example::Spiffe.namespace());
     let clients = Example::Spiffe.clients();
     stays.settled(Example::Unauthenticated.clients()).await?;
-    let begun = now();
+    let known = known(&world.client, Example::Spiffe.namespace()).await?;
     let losing = async {
         loss.happen(world).await?;
         comes.replace_all().await?;
@@ -69,7 +69,7 @@ async fn lose(world: &World, loss: Loss) -> Result<(u64, Duration)> {
         stays.none_fails_for(Example::Unauthenticated.clients(), WHILE_LOST),
         losing
     )?;
-    let waits = waits(&world.client, Example::Spiffe.namespace(), begun).await?;
+    let waits = waits(&world.client, Example::Spiffe.namespace(), &known).await?;
     ensure!(
         waits.len() >= clients,
         "{} requests of {clients} new clients",
@@ -139,18 +139,31 @@ fn process_in(pod: &str) -> Result<Pid> {
     anyhow::bail!("no process of pod {pod}")
 }
 
-/// How long each request took that was made since then, by the API server's clock.
-async fn waits(client: &Client, namespace: &str, since: Timestamp) -> Result<Vec<Duration>> {
+fn requests(client: &Client, namespace: &str) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("certificates.k8s.io", "v1", "PodCertificateRequest");
-    let resource = ApiResource::from_gvk(&kind);
-    let requests: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    Api::namespaced_with(client.clone(), namespace, &ApiResource::from_gvk(&kind))
+}
+
+/// The names of the requests there are.
+async fn known(client: &Client, namespace: &str) -> Result<BTreeSet<String>> {
+    let requests = requests(client, namespace);
+    let requests = requests.list_metadata(&ListParams::default()).await?;
+    Ok(requests.iter().map(ResourceExt::name_any).collect())
+}
+
+/// How long each request took that is not one of `known`, by the API server's clock.
+async fn waits(
+    client: &Client,
+    namespace: &str,
+    known: &BTreeSet<String>,
+) -> Result<Vec<Duration>> {
     let mut waits = Vec::new();
+    let requests = requests(client, namespace);
     for request in requests.list(&ListParams::default()).await? {
-        let made = request.creation_timestamp().context("no date")?.0;
-        // Dates are in whole seconds.
-        if made.as_second() <= since.as_second() {
+        if known.contains(&request.name_any()) {
             continue;
         }
+        let made = request.creation_timestamp().context("no date")?.0;
         let condition = &request.data["status"]["conditions"][0];
         ensure!(
             condition["type"] == "Issued",
