@@ -1,6 +1,6 @@
 //! What `podcert status` and `podcert explain` read of a cluster, with the rights of who asks.
 //!
-//! What is forbidden is [`NotShown`] and the rest goes on; a server that does not answer ends the
+//! What is forbidden is [`podcert_diagnosis::NotShown`] and the rest goes on; a server that does not answer ends the
 //! command. Controllers are found by the Leases of their replicas and by the pods' labels, and what they
 //! answer for is read from their pods' command lines, so that a wait nobody has told of yet is judged by
 //! the policy that is really in force.
