@@ -12,7 +12,7 @@ use podcert_diagnosis::pod::{self, PodReport, State, View};
 use podcert_issuance::Policy;
 use podcert_runtime::SharedClock;
 
-use crate::observed::{Controllers, Expectations, Reader};
+use crate::observed::{Controllers, Expectations, Reader, is_name};
 use crate::output::{self, Format};
 use crate::page::Ink;
 
@@ -70,13 +70,10 @@ pub(crate) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
         Format::Text => output::text(page::page(&report, Ink::of_stdout()).trim_end())?,
         format => output::object(format, &report)?,
     }
-    let is = |wanted: fn(State) -> bool| report.sources.iter().any(|source| wanted(source.state));
-    Ok(if is(|state| state >= State::Attention) {
-        ExitCode::from(NOT_ALL)
-    } else if is(|state| state == State::Unknown) {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+    Ok(match report.worst() {
+        Some(worst) if worst >= State::Attention => ExitCode::from(NOT_ALL),
+        Some(State::Unknown) => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     })
 }
 
@@ -132,11 +129,6 @@ async fn answering(reader: &Reader) -> Result<(Vec<ControllerReport>, Vec<Policy
 fn split(text: &str, default: &str) -> Result<(String, String)> {
     let text = text.strip_prefix("pod/").unwrap_or(text);
     let (namespace, name) = text.split_once('/').unwrap_or((default, text));
-    // As Kubernetes has them, so that nothing else gets into a URL.
-    let is_name = |text: &str| {
-        let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.');
-        text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed)
-    };
     if is_name(namespace) && is_name(name) {
         return Ok((namespace.to_owned(), name.to_owned()));
     }

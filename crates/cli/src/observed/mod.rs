@@ -1,4 +1,4 @@
-//! What `podcert status` and `podcert explain` read of a cluster, with the rights of who asks.
+//! What `podcert status`, `podcert explain` and `podcert inspect` read of a cluster, with the rights of who asks.
 //!
 //! What is forbidden is [`podcert_diagnosis::NotShown`] and the rest goes on; a server that does not answer ends the
 //! command. Controllers are found by the Leases of their replicas and by the pods' labels, and what they
@@ -11,4 +11,4 @@ mod reader;
 
 pub(crate) use self::controllers::{Controllers, configured};
 pub(crate) use self::expectations::Expectations;
-pub(crate) use self::reader::{Reader, Requests};
+pub(crate) use self::reader::{Reader, Requests, is_name};

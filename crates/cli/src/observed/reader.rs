@@ -104,42 +104,37 @@ impl Reader {
             Some(namespace) => format!("PodCertificateRequests in namespace {namespace}"),
             None => "PodCertificateRequests".to_owned(),
         };
-        for version in [ApiVersion::V1, ApiVersion::V1Beta1] {
-            let path = certificates(version, namespace, "podcertificaterequests");
-            let objects: Vec<Value> = match self.pages(&path, "").await {
-                Ok(objects) => objects,
-                Err(kube::Error::Api(status)) if status.code == 404 => continue,
-                Err(error) => {
-                    return Ok(Requests {
-                        version: Some(version),
-                        all: Err(not_shown(error, &what)?),
-                        open: HashMap::new(),
-                    });
-                }
-            };
-            let mut all = Vec::with_capacity(objects.len());
-            let mut open = HashMap::new();
-            for object in objects {
-                let lean: PodCertificateRequest =
-                    serde_json::from_value(object.clone()).with_context(|| what.clone())?;
-                let whole: Whole = serde_json::from_value(object).with_context(|| what.clone())?;
-                if lean.settled().is_none()
-                    && let Some(uid) = lean.metadata.uid.clone()
-                {
-                    open.insert(uid, lean);
-                }
-                all.push(Request::from(whole));
+        let plural = "podcertificaterequests";
+        let (version, objects) = match self.certificates::<Value>(namespace, plural, &what).await? {
+            Some((version, objects)) => (Some(version), objects),
+            None => (None, Ok(Vec::new())),
+        };
+        let objects = match objects {
+            Ok(objects) => objects,
+            Err(not_shown) => {
+                return Ok(Requests {
+                    version,
+                    all: Err(not_shown),
+                    open: HashMap::new(),
+                });
             }
-            return Ok(Requests {
-                version: Some(version),
-                all: Ok(all),
-                open,
-            });
+        };
+        let mut all = Vec::with_capacity(objects.len());
+        let mut open = HashMap::new();
+        for object in objects {
+            let lean = PodCertificateRequest::deserialize(&object).with_context(|| what.clone())?;
+            let whole = Whole::deserialize(object).with_context(|| what.clone())?;
+            if lean.settled().is_none()
+                && let Some(uid) = lean.metadata.uid.clone()
+            {
+                open.insert(uid, lean);
+            }
+            all.push(Request::from(whole));
         }
         Ok(Requests {
-            version: None,
-            all: Ok(Vec::new()),
-            open: HashMap::new(),
+            version,
+            all: Ok(all),
+            open,
         })
     }
 
@@ -148,17 +143,36 @@ impl Reader {
     /// # Errors
     /// When the server does not answer, or with something else.
     pub(crate) async fn bundles(&self) -> Result<Shown<Vec<ClusterTrustBundle>>> {
-        let mut found = Ok(Vec::new());
+        let found = self
+            .certificates(None, "clustertrustbundles", "ClusterTrustBundles")
+            .await?;
+        Ok(found.map_or_else(|| Ok(Vec::new()), |(_, bundles)| bundles))
+    }
+
+    /// All objects of a kind of certificates.k8s.io, in the first version that is served of v1 and v1beta1;
+    /// nothing if none is.
+    ///
+    /// # Errors
+    /// When the server does not answer, or with something else.
+    pub(crate) async fn certificates<T: DeserializeOwned>(
+        &self,
+        namespace: Option<&str>,
+        plural: &str,
+        what: &str,
+    ) -> Result<Option<(ApiVersion, Shown<Vec<T>>)>> {
         for version in [ApiVersion::V1, ApiVersion::V1Beta1] {
-            let path = certificates(version, None, "clustertrustbundles");
-            found = match self.pages(&path, "").await {
-                Ok(bundles) => return Ok(Ok(bundles)),
-                Err(kube::Error::Api(status)) if status.code == 404 => continue,
-                Err(error) => Err(not_shown(error, "ClusterTrustBundles")?),
+            let group = format!("/apis/{CERTIFICATES_GROUP}/{}", version.as_str());
+            let path = match namespace {
+                Some(namespace) => format!("{group}/namespaces/{namespace}/{plural}"),
+                None => format!("{group}/{plural}"),
             };
-            break;
+            return match self.pages(&path, "").await {
+                Ok(objects) => Ok(Some((version, Ok(objects)))),
+                Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                Err(error) => Ok(Some((version, Err(not_shown(error, what)?)))),
+            };
         }
-        Ok(found)
+        Ok(None)
     }
 
     /// Events about the object of this UID.
@@ -232,12 +246,10 @@ impl Reader {
     }
 }
 
-fn certificates(version: ApiVersion, namespace: Option<&str>, plural: &str) -> String {
-    let group = format!("/apis/{CERTIFICATES_GROUP}/{}", version.as_str());
-    match namespace {
-        Some(namespace) => format!("{group}/namespaces/{namespace}/{plural}"),
-        None => format!("{group}/{plural}"),
-    }
+/// Whether `text` is the name of an object, as Kubernetes has them, so that nothing else gets into a URL.
+pub(crate) fn is_name(text: &str) -> bool {
+    let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.');
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed)
 }
 
 /// # Errors

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use podcert_authority::{Pool, PoolError};
+use podcert_diagnosis::REFRESH_TAKES_MINUTES;
 use podcert_pki::Certificate;
 use podcert_pki::inspect::{self, Check, Finding, Inspection, Kind, PrivateKeyFacts};
 use serde::Deserialize;
@@ -372,6 +373,4 @@ impl Object {
     }
 }
 
-/// The kubelet begins within some minutes of beginRefreshAt, and tries again if it fails.
-const REFRESH_TAKES_MINUTES: i64 = 30;
 const BEGIN: &[u8] = b"-----BEGIN ";

@@ -104,11 +104,10 @@ fn of_controller(page: &mut String, controller: &ControllerReport, now: Timestam
             0 => String::new(),
             count => format!(", restarted {count} times"),
         };
-        let word = if replica.ready { "ready" } else { "up" };
         let word = match (replica.has_pod, replica.ready) {
+            (true, true) => "ready",
             (true, false) => "not ready",
             (false, _) => "outside",
-            _ => word,
         };
         row(
             page,
