@@ -37,7 +37,8 @@ mod watching;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use podcert_resources::{CERTIFICATES_GROUP, bundle, event::pod_reference};
+use podcert_resources::event::{Notice, Severity, pod_reference};
+use podcert_resources::{CERTIFICATES_GROUP, bundle};
 use podcert_runtime::{Check, Health, Jitter, api::Connection};
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -88,6 +89,22 @@ pub(crate) struct Context {
     pub(crate) signing: Arc<Semaphore>,
     pub(crate) versions: Versions,
     pub(crate) shutdown: CancellationToken,
+}
+
+impl Context {
+    /// An Event on the controller's own pod, if it runs in one: something that an operator must see to.
+    pub(crate) fn warn_own_pod(&self, reason: &'static str, action: &'static str, note: String) {
+        if let Some(pod) = &self.own_pod {
+            self.recorder.tell(Notice {
+                regarding: pod.as_ref().clone(),
+                related: None,
+                severity: Severity::Warning,
+                reason,
+                action,
+                note,
+            });
+        }
+    }
 }
 
 impl Controller {

@@ -9,7 +9,6 @@ use std::{path::Path, sync::Arc};
 
 use podcert_authority::{Authority, Pool};
 use podcert_pki::Certificate;
-use podcert_resources::event::{Notice, Severity};
 use podcert_runtime::{Check, Clock as _};
 use podcert_workload::files::{self, Reading};
 use tokio::sync::watch;
@@ -124,16 +123,7 @@ impl FollowedPool<'_> {
             why,
             "the last good CA pool goes on signing"
         );
-        if let Some(pod) = &self.context.own_pod {
-            self.context.recorder.tell(Notice {
-                regarding: pod.as_ref().clone(),
-                related: None,
-                severity: Severity::Warning,
-                reason,
-                action: "LoadCaPool",
-                note,
-            });
-        }
+        self.context.warn_own_pod(reason, "LoadCaPool", note);
     }
 }
 

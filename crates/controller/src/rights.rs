@@ -27,7 +27,6 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use kube::api::{Api, PostParams};
-use podcert_resources::event::{Notice, Severity};
 use podcert_runtime::Backoff;
 use tokio::time::{Instant, sleep};
 
@@ -263,15 +262,8 @@ fn tell(context: &Context, missing: &[Missing]) {
         }
     }
     context.rights.settle(missing);
-    if let (Some(note), Some(pod)) = (list::note(missing), &context.own_pod) {
-        context.recorder.tell(Notice {
-            regarding: pod.as_ref().clone(),
-            related: None,
-            severity: Severity::Warning,
-            reason: RIGHTS_MISSING,
-            action: "ReviewRights",
-            note,
-        });
+    if let Some(note) = list::note(missing) {
+        context.warn_own_pod(RIGHTS_MISSING, "ReviewRights", note);
     }
 }
 

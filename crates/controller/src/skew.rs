@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use podcert_resources::event::{Notice, Severity};
 
 use crate::{Context, reasons::CLOCK_SKEW};
 
@@ -27,16 +26,7 @@ pub(crate) async fn watch(context: Context) {
             apart = true;
             let note = apart_by(offset);
             tracing::warn!(offset_seconds = offset.as_secs_f64(), "{note}");
-            if let Some(pod) = &context.own_pod {
-                context.recorder.tell(Notice {
-                    regarding: pod.as_ref().clone(),
-                    related: None,
-                    severity: Severity::Warning,
-                    reason: CLOCK_SKEW,
-                    action: "ReadClock",
-                    note,
-                });
-            }
+            context.warn_own_pod(CLOCK_SKEW, "ReadClock", note);
         } else if offset.abs() < MET_AGAIN && apart {
             apart = false;
             tracing::info!(

@@ -5,7 +5,6 @@ use std::time::Duration;
 use kube::api::PostParams;
 use kube::core::{Request, Resource as _};
 use podcert_pki::{BundleError, Certificate};
-use podcert_resources::event::{Notice, Severity};
 use podcert_resources::{ApiVersion, ClusterTrustBundle};
 use podcert_runtime::api::Withdrawn;
 use tokio::time::Instant;
@@ -187,16 +186,7 @@ impl KeptBundle<'_> {
 
     /// An Event on the controller's own pod.
     fn tell(&self, reason: &'static str, note: String) {
-        if let Some(pod) = &self.context.own_pod {
-            self.context.recorder.tell(Notice {
-                regarding: pod.as_ref().clone(),
-                related: None,
-                severity: Severity::Warning,
-                reason,
-                action: "PublishAnchors",
-                note,
-            });
-        }
+        self.context.warn_own_pod(reason, "PublishAnchors", note);
     }
 }
 
