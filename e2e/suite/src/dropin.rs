@@ -32,7 +32,8 @@ use tokio::time::Instant;
 use self::audit::Asked;
 use self::kubelets::{Kubelets, Tally};
 use self::place::{ACCOUNT, NAMESPACE, Place, TRUST_DOMAIN};
-use self::replica::{GO_SAYS, GoReplica, condition, owner};
+use self::replica::{GO_SAYS, GoReplica, condition};
+use crate::harness::rendezvous::owner;
 use crate::harness::{Ask, Kubelet, Pod, Program, Source, Stage, WorkloadKey, now, until};
 use crate::matrix::Policy;
 use crate::release::Skew;
@@ -167,7 +168,7 @@ impl Story<'_> {
         for _ in 0..2 {
             let made = kubelets.ask().await?;
             for (made, request) in kubelets.answered(made).await? {
-                if owner(&made.id, &[GO, US]) == GO {
+                if owner(&made.id.to_string(), &[GO, US]) == GO {
                     gos += 1;
                     let answer = condition(&request);
                     ensure!(

@@ -5,7 +5,6 @@
 mod crowd;
 mod gate;
 mod go;
-mod rendezvous;
 mod sleeper;
 
 use std::time::Duration;
@@ -14,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::time::{Instant, sleep};
 
 use self::crowd::{Crowd, POLICIES, Replica, longest};
-use self::rendezvous::{BUNDLES, owner};
+use crate::harness::rendezvous::{BUNDLES, owner};
 use crate::harness::{CaKind, CaPool};
 use crate::report::Goal;
 use crate::run::{Context, Outcome};

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::place::{APPLICATION, NAMESPACE};
+use crate::harness::rendezvous::owner;
 use crate::harness::{Pod, Request, RequestId, Stage, now};
 
 /// The replica under way.
@@ -51,7 +52,7 @@ impl GoReplica {
                     lease = leases.replace(&me, &PostParams::default(), &lease).await?;
                 }
                 for request in requests.list(&ListParams::default()).await? {
-                    let mine = owner(&RequestId::of(&request), holders) == me;
+                    let mine = owner(&RequestId::of(&request).to_string(), holders) == me;
                     if mine && condition(&request).is_none() {
                         let mut answered = request.clone();
                         answered.status = Some(serde_json::from_value(denied())?);
@@ -84,25 +85,6 @@ impl GoReplica {
 pub(super) fn condition(request: &Request) -> Option<(&str, &str)> {
     let condition = request.status.as_ref()?.conditions.first()?;
     Some((condition.type_.as_str(), condition.message.as_str()))
-}
-
-/// Whose a request is: of all holders the one with the highest FNV-1 of request and holder.
-pub(super) fn owner<'a>(request: &RequestId, holders: &[&'a str]) -> &'a str {
-    let weight = |holder: &str| {
-        format!("{request}{holder}")
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-                hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
-            })
-    };
-    let mut best = "";
-    for holder in holders {
-        let (this, that) = (weight(holder), weight(best));
-        if best.is_empty() || this > that || this == that && *holder < best {
-            best = holder;
-        }
-    }
-    best
 }
 
 /// A Lease as meshtool writes it.

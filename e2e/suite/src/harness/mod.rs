@@ -17,6 +17,7 @@ mod metrics;
 mod pools;
 mod population;
 mod program;
+pub(crate) mod rendezvous;
 mod stage;
 
 use std::time::Duration;

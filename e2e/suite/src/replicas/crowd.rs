@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::PACE;
-use super::rendezvous::owner;
+use crate::harness::rendezvous::owner;
 use crate::harness::{
     Answers, Ask, CaKind, CaPool, Kubelet, PATIENCE, Plan, Pod, Population, Program, RequestId,
     Setup, Source, Stage, Status, WorkloadKey,

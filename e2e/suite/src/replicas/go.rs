@@ -9,9 +9,9 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use super::crowd::{APPLICATION, Crowd, LOOK, longest};
-use super::rendezvous::{BUNDLES, owner};
 use super::{A, B, PACE, PACED, Scene, new_pool};
 use crate::cluster::process::Process;
+use crate::harness::rendezvous::{BUNDLES, owner};
 use crate::harness::{CaPool, PATIENCE, Setup};
 use crate::report::Goal;
 use crate::run::Context;

@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::crowd::{Answer, Crowd, LOOK, POLICIES, Replica, has, longest};
 use super::gate::Gate;
-use super::rendezvous::{BUNDLES, owner};
 use super::{A, BURST, C, D, PACE, PACED, Scene, new_pool};
 use crate::harness::PATIENCE;
+use crate::harness::rendezvous::{BUNDLES, owner};
 use crate::report::Goal;
 use crate::run::Context;
 

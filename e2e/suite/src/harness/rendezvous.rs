@@ -4,7 +4,7 @@
 
 /// Of all holders the one whose FNV-1 hash (64 bits) behind the item is the highest; of two with the
 /// same the one whose name comes first.
-pub(super) fn owner<'a>(item: &str, holders: &[&'a str]) -> &'a str {
+pub(crate) fn owner<'a>(item: &str, holders: &[&'a str]) -> &'a str {
     let mut best = "";
     let mut most = None;
     for holder in holders {
@@ -20,7 +20,7 @@ pub(super) fn owner<'a>(item: &str, holders: &[&'a str]) -> &'a str {
 }
 
 /// The item that stands for all bundles.
-pub(super) const BUNDLES: &str = "maintain-trust-bundles";
+pub(crate) const BUNDLES: &str = "maintain-trust-bundles";
 
 #[cfg(test)]
 mod tests {
