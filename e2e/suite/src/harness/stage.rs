@@ -206,27 +206,12 @@ impl Stage {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), &namespace);
         self.create(&accounts, json!({"metadata": {"name": CONTROLLER}}))
             .await?;
-        let binding = |kind: &str| {
-            json!({
-                "metadata": {"name": namespace},
-                "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": namespace,
-                },
-                "subjects": [
-                    {"kind": "ServiceAccount", "namespace": namespace, "name": CONTROLLER},
-                ],
-            })
-        };
-        let role = |rules| json!({"metadata": {"name": namespace}, "rules": rules});
         let roles = Api::<ClusterRole>::all(self.admin.clone());
-        self.create(&roles, role(rules)).await?;
+        self.create(&roles, self.role(&rules)).await?;
         let bindings = Api::<ClusterRoleBinding>::all(self.admin.clone());
-        self.create(&bindings, binding("ClusterRole")).await?;
+        self.create(&bindings, self.binding("ClusterRole")).await?;
         if let Some(rules) = own_rules {
-            let roles = Api::<Role>::namespaced(self.admin.clone(), &namespace);
-            self.create(&roles, role(rules)).await?;
-            let bindings = Api::<RoleBinding>::namespaced(self.admin.clone(), &namespace);
-            self.create(&bindings, binding("Role")).await?;
+            self.grant_own(&rules).await?;
         }
 
         self.kubeconfig_of(&namespace, CONTROLLER).await
@@ -262,7 +247,7 @@ impl Stage {
 
     /// The namespace that [`Self::controller_kubeconfig`] makes.
     pub(crate) fn controller_namespace(&self) -> String {
-        self.scoped("controller")
+        self.scoped(CONTROLLER)
     }
 
     /// Gives the controller the rights to Leases in its namespace that meshtool's manifests give.
@@ -270,36 +255,44 @@ impl Stage {
     /// # Errors
     /// When the server refuses.
     pub(crate) async fn let_share(&self) -> Result<()> {
-        let namespace = self.controller_namespace();
-        self.create(
-            &Api::<Role>::namespaced(self.admin.clone(), &namespace),
-            json!({
-                "metadata": {"name": CONTROLLER},
-                "rules": [{
-                    "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-                    "verbs": ["create", "get", "list", "watch", "update", "delete"],
-                }],
-            }),
-        )
-        .await?;
-        self.create(
-            &Api::<RoleBinding>::namespaced(self.admin.clone(), &namespace),
-            json!({
-                "metadata": {"name": CONTROLLER},
-                "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": CONTROLLER,
-                },
-                "subjects": [
-                    {"kind": "ServiceAccount", "namespace": namespace, "name": CONTROLLER},
-                ],
-            }),
-        )
+        self.grant_own(&json!([{
+            "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+            "verbs": ["create", "get", "list", "watch", "update", "delete"],
+        }]))
         .await?;
         let lease = json!({
             "group": "coordination.k8s.io", "resource": "leases", "verb": "create",
-            "namespace": namespace,
+            "namespace": self.controller_namespace(),
         });
         self.wait_for_rights(&self.controller(), &lease).await
+    }
+
+    /// Gives the controller's account a Role of these rules in its own namespace.
+    async fn grant_own(&self, rules: &Value) -> Result<()> {
+        let namespace = self.controller_namespace();
+        let roles = Api::<Role>::namespaced(self.admin.clone(), &namespace);
+        self.create(&roles, self.role(rules)).await?;
+        let bindings = Api::<RoleBinding>::namespaced(self.admin.clone(), &namespace);
+        self.create(&bindings, self.binding("Role")).await?;
+        Ok(())
+    }
+
+    fn role(&self, rules: &Value) -> Value {
+        json!({"metadata": {"name": self.controller_namespace()}, "rules": rules})
+    }
+
+    /// Of that role to the controller's account.
+    fn binding(&self, kind: &str) -> Value {
+        let namespace = self.controller_namespace();
+        json!({
+            "metadata": {"name": namespace},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": namespace,
+            },
+            "subjects": [
+                {"kind": "ServiceAccount", "namespace": namespace, "name": CONTROLLER},
+            ],
+        })
     }
 
     /// The UID of the controller's account.
