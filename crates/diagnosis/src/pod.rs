@@ -80,11 +80,28 @@ pub struct SourceReport {
     /// The reason word of a wait or refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What was issued last, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateReport>,
     /// More, a sentence each.
     pub details: Vec<String>,
     /// What would help.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cure: Option<String>,
+}
+
+/// A certificate that was issued, so that it can be told from others.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateReport {
+    /// Its serial number, as `podcert inspect` writes it.
+    pub serial: String,
+    /// Its names, URIs first.
+    pub names: Vec<String>,
+    /// From when it is valid.
+    pub not_before: Timestamp,
+    /// Until when.
+    pub not_after: Timestamp,
 }
 
 /// What a source asks for.
@@ -148,6 +165,7 @@ impl SourceReport {
             summary: String::new(),
             request: None,
             reason: None,
+            certificate: None,
             details: Vec::new(),
             cure: None,
         }

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCertificateProjection};
-use podcert_pki::Chain;
-use podcert_pki::inspect::describe::span;
+use podcert_pki::inspect::describe::{hex, span};
+use podcert_pki::{Certificate, Chain};
 
-use super::{SourceReport, State, View, Wants, has_started, phase};
+use super::{CertificateReport, SourceReport, State, View, Wants, has_started, phase};
 use crate::{
     Answer, Expectation, REFRESH_TAKES_MINUTES, REQUEST_KEPT_MINUTES, Request, Said, Told, reason,
 };
@@ -65,7 +65,7 @@ pub(super) fn explain(
 }
 
 fn issued(
-    report: SourceReport,
+    mut report: SourceReport,
     chain: Option<&Chain>,
     refresh: Option<Timestamp>,
     now: Timestamp,
@@ -75,9 +75,9 @@ fn issued(
         return report.found(State::Attention, summary);
     };
     let leaf = chain.leaf();
-    let names: Vec<&str> = leaf.uris().chain(leaf.dns_names()).collect();
-    let names = names.join(", ");
     let (since, until) = (leaf.not_before(), leaf.not_after());
+    let told = report.certificate.insert(of_leaf(leaf));
+    let named = told.names.join(", ");
     if until <= now {
         return report
             .found(
@@ -87,11 +87,11 @@ fn issued(
                     span(until, now)
                 ),
             )
-            .detail(format!("it was for {names}"))
+            .detail(format!("it was for {named}"))
             .cure("see what the node's kubelet says: its log, and whether the node is Ready");
     }
     let told = format!(
-        "issued {} ago for {names}, expires in {}",
+        "issued {} ago for {named}, expires in {}",
         span(since, now),
         span(now, until)
     );
@@ -110,6 +110,16 @@ fn issued(
             .found(State::Present, told)
             .detail(format!("the kubelet replaces it in {}", span(now, refresh))),
         None => report.found(State::Present, told),
+    }
+}
+
+fn of_leaf(leaf: &Certificate) -> CertificateReport {
+    let names = leaf.uris().chain(leaf.dns_names());
+    CertificateReport {
+        serial: hex(leaf.serial()),
+        names: names.map(str::to_owned).collect(),
+        not_before: leaf.not_before(),
+        not_after: leaf.not_after(),
     }
 }
 
@@ -310,14 +320,14 @@ fn unschedulable(pod: &Pod) -> Option<String> {
 }
 
 /// Adds what the pod has meanwhile.
-fn still_good(report: SourceReport, earlier: &[&Request], now: Timestamp) -> SourceReport {
-    let until = earlier.iter().find_map(|request| match request.answer() {
+fn still_good(mut report: SourceReport, earlier: &[&Request], now: Timestamp) -> SourceReport {
+    report.certificate = earlier.iter().find_map(|request| match request.answer() {
         Answer::Issued {
             chain: Some(chain), ..
-        } => Some(chain.leaf().not_after()),
+        } => Some(of_leaf(chain.leaf())),
         _ => None,
     });
-    match until {
+    match report.certificate.as_ref().map(|known| known.not_after) {
         Some(until) if until > now => report.detail(format!(
             "the pod has an earlier certificate, for another {}",
             span(now, until)

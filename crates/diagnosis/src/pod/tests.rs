@@ -1,8 +1,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::Told;
+use crate::{Answer, Told};
 use podcert_pki::KeyType;
+use podcert_pki::inspect::describe;
 
 use crate::testing::{at, bundle, condition, event, issued, now, read, request, with_key};
 
@@ -94,6 +95,19 @@ fn a_certificate_that_was_issued_is_there() {
         "issued 30 min ago for web.shop.svc, expires in 23 h"
     );
     assert_eq!(certificate.details, ["the kubelet replaces it in 11 h"]);
+    let told = serde_json::to_value(&report).unwrap();
+    let told = &told["sources"][0]["certificate"];
+    let Answer::Issued { chain, .. } = world.requests[0].answer() else {
+        panic!("it was issued");
+    };
+    let serial = describe::hex(chain.unwrap().leaf().serial());
+    assert_eq!(
+        told,
+        &json!({
+            "serial": serial, "names": ["web.shop.svc"],
+            "notBefore": at(-30), "notAfter": at(1410),
+        })
+    );
 }
 
 #[test]
