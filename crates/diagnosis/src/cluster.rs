@@ -50,8 +50,11 @@ pub struct View<'a> {
 pub struct ClusterReport {
     /// The version of certificates.k8s.io in use.
     pub version: Option<ApiVersion>,
-    /// Those who answer.
+    /// Those who answer, as far as Leases and pods are shown.
     pub controllers: Vec<ControllerReport>,
+    /// Whether both are shown, so that there are no others but such as show themselves by neither.
+    #[serde(skip)]
+    pub controllers_are_shown: bool,
     /// Those answered for.
     pub signers: Vec<SignerReport>,
     /// Requests that are not answered, the oldest first.
@@ -150,6 +153,7 @@ pub fn assess(view: &View<'_>) -> ClusterReport {
     ClusterReport {
         version: view.version,
         controllers,
+        controllers_are_shown: view.leases.is_ok() && view.pods.is_ok(),
         signers,
         waiting,
         findings,

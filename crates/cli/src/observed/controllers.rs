@@ -76,8 +76,8 @@ impl Controllers {
 
     /// Them, as `podcert status` tells of them.
     pub(crate) fn report(&self) -> Vec<ControllerReport> {
-        let leases = self.leases.as_deref().unwrap_or_default();
-        let pods = self.pods.as_deref().unwrap_or_default();
+        let leases = self.leases.as_deref().ok();
+        let pods = self.pods.as_deref().ok();
         cluster::controllers(leases, pods, &configured, self.leases_read)
     }
 

@@ -169,10 +169,35 @@ impl Reader {
             return match self.pages(&path, "").await {
                 Ok(objects) => Ok(Some((version, Ok(objects)))),
                 Err(kube::Error::Api(status)) if status.code == 404 => continue,
-                Err(error) => Ok(Some((version, Err(not_shown(error, what)?)))),
+                Err(error) => {
+                    let not_shown = not_shown(error, what)?;
+                    // Rights are looked at before it is known whether there is such a path.
+                    if !self.serves(&group, plural).await {
+                        continue;
+                    }
+                    Ok(Some((version, Err(not_shown))))
+                }
             };
         }
         Ok(None)
+    }
+
+    /// Whether the API server serves this in that version, as anybody who is logged in may ask; yes if it does
+    /// not say.
+    async fn serves(&self, group: &str, plural: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Resources {
+            resources: Vec<Resource>,
+        }
+        #[derive(Deserialize)]
+        struct Resource {
+            name: String,
+        }
+        match self.get::<Resources>(group).await {
+            Ok(served) => served.resources.iter().any(|one| one.name == plural),
+            Err(kube::Error::Api(status)) => status.code != 404,
+            Err(_) => true,
+        }
     }
 
     /// Events about the object of this UID.

@@ -36,11 +36,11 @@ pub struct ReplicaReport {
     pub name: String,
     /// Whether it holds its share of the work.
     pub lease: LeaseState,
-    /// Whether its pod is there.
-    pub has_pod: bool,
+    /// Whether its pod is there; nothing if pods are hidden.
+    pub has_pod: Option<bool>,
     /// Whether its pod is ready, which says that it has its pools, has read the cluster and has published
-    /// its bundles.
-    pub ready: bool,
+    /// its bundles; nothing if pods are hidden.
+    pub ready: Option<bool>,
     /// The pod's node.
     pub node: Option<String>,
     /// The image it runs.
@@ -77,6 +77,8 @@ pub enum LeaseState {
     },
     /// There is none: it shares no work.
     None,
+    /// Leases are hidden.
+    Unknown,
 }
 
 impl ReplicaReport {
@@ -84,7 +86,7 @@ impl ReplicaReport {
         match self.lease {
             LeaseState::Held { .. } => true,
             LeaseState::RanOut { .. } => false,
-            LeaseState::None => self.ready,
+            LeaseState::None | LeaseState::Unknown => self.ready == Some(true),
         }
     }
 }
@@ -110,50 +112,54 @@ pub fn answers(controllers: &[ControllerReport], all_shown: bool, signer: &str) 
 }
 
 pub(super) fn assess(view: &View<'_>, findings: &mut Vec<Finding>) -> Vec<ControllerReport> {
-    let leases = view.leases.as_ref().map_or(&[] as &[_], |all| all);
-    let pods = view.pods.as_ref().map_or(&[] as &[_], |all| all);
+    let leases = view.leases.as_ref().ok().copied();
+    let pods = view.pods.as_ref().ok().copied();
     let controllers = controllers(leases, pods, view.configured, view.leases_read);
     for controller in &controllers {
         judge(view, controller, findings);
     }
-    own_events(view, pods, findings);
+    own_events(view, pods.unwrap_or_default(), findings);
     controllers
 }
 
 /// Those whose replicas hold `leases`, which were read at `now`, and those in `pods` that hold none.
-/// `configured` says what a pod's controller is told to do, if its flags can be read.
+/// What is hidden is nothing. `configured` says what a pod's controller is told to do, if its flags can be read.
 pub fn controllers(
-    leases: &[Lease],
-    pods: &[Pod],
+    leases: Option<&[Lease]>,
+    pods: Option<&[Pod]>,
     configured: &dyn Fn(&Pod) -> Option<Configured>,
     now: Timestamp,
 ) -> Vec<ControllerReport> {
     let mut groups = Groups::default();
     let mut with_lease = Vec::new();
-    for lease in leases {
+    let without_lease = match leases {
+        Some(_) => LeaseState::None,
+        None => LeaseState::Unknown,
+    };
+    for lease in leases.unwrap_or_default() {
         let Some(application) = label(lease) else {
             continue;
         };
         let metadata = &lease.metadata;
         let namespace = metadata.namespace.clone().unwrap_or_default();
         let name = metadata.name.clone().unwrap_or_default();
-        let pod = find(pods, &namespace, &name);
+        let pod = pods.map(|pods| find(pods, &namespace, &name));
         with_lease.push((namespace.clone(), name.clone()));
         let replica = replica(name, state(lease, now), pod);
         add(
             &mut groups,
             (namespace, Some(application)),
             replica,
-            pod.and_then(configured),
+            pod.flatten().and_then(configured),
         );
     }
-    for pod in pods {
+    for pod in pods.unwrap_or_default() {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let name = pod.metadata.name.clone().unwrap_or_default();
         if with_lease.contains(&(namespace.clone(), name.clone())) || has_ended(pod) {
             continue;
         }
-        let replica = replica(name, LeaseState::None, Some(pod));
+        let replica = replica(name, without_lease, Some(Some(pod)));
         let configured = configured(pod);
         // One that has no Lease yet is still one of its application.
         let application = configured
@@ -190,7 +196,10 @@ fn add(
     }
 }
 
-fn replica(name: String, lease: LeaseState, pod: Option<&Pod>) -> ReplicaReport {
+/// A replica whose pod may be hidden, or not there.
+fn replica(name: String, lease: LeaseState, pod: Option<Option<&Pod>>) -> ReplicaReport {
+    let shown = pod.is_some();
+    let pod = pod.flatten();
     let spec = pod.and_then(|pod| pod.spec.as_ref());
     let status = pod.and_then(|pod| pod.status.as_ref());
     let ready = status
@@ -203,8 +212,8 @@ fn replica(name: String, lease: LeaseState, pod: Option<&Pod>) -> ReplicaReport 
     ReplicaReport {
         name,
         lease,
-        has_pod: pod.is_some(),
-        ready,
+        has_pod: shown.then_some(pod.is_some()),
+        ready: shown.then_some(ready),
         created: pod
             .and_then(|pod| pod.metadata.creation_timestamp.as_ref())
             .map(|at| at.0),
@@ -227,7 +236,7 @@ fn judge(view: &View<'_>, controller: &ControllerReport, findings: &mut Vec<Find
     let expected: Vec<&ReplicaReport> = controller
         .replicas
         .iter()
-        .filter(|replica| replica.has_pod || replica.lives())
+        .filter(|replica| replica.has_pod == Some(true) || replica.lives())
         .collect();
     if !expected.iter().any(|replica| replica.lives()) {
         findings.push(Finding::error(
@@ -251,7 +260,7 @@ fn judge(view: &View<'_>, controller: &ControllerReport, findings: &mut Vec<Find
         let is_new = replica
             .created
             .is_some_and(|at| view.now.duration_since(at).as_secs() < STARTS_WITHIN_SECONDS);
-        if replica.has_pod && !replica.ready && !is_new {
+        if replica.has_pod == Some(true) && replica.ready == Some(false) && !is_new {
             findings.push(Finding::warning(
                 format!("replica {namespace}/{name} is not ready"),
                 format!(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use podcert_pki::inspect::describe::span;
 use podcert_pki::{Certificate, TrustBundle};
-use podcert_resources::{ClusterTrustBundle, bundle, signers};
+use podcert_resources::{bundle, signers};
 use serde::Serialize;
 
 use super::{ControllerReport, Finding, View};
@@ -19,14 +19,18 @@ pub struct SignerReport {
     pub name: String,
     /// Whether a controller that was found answers for it; nothing if that cannot be told.
     pub answered: Option<bool>,
-    /// What it publishes.
+    /// What it publishes; nothing too if bundles are hidden.
     pub bundle: Option<BundleReport>,
-    /// Requests answered with a certificate, of those that Kubernetes still keeps.
-    pub issued: usize,
+    /// Whether bundles are shown.
+    #[serde(skip)]
+    pub bundle_is_shown: bool,
+    /// Requests answered with a certificate, of those that Kubernetes still keeps; nothing if requests are
+    /// hidden, as with the next two.
+    pub issued: Option<usize>,
     /// Requests not answered.
-    pub waiting: usize,
+    pub waiting: Option<usize>,
     /// Requests denied or failed.
-    pub refused: usize,
+    pub refused: Option<usize>,
     /// When the last of them was issued.
     pub last_issued: Option<Timestamp>,
     /// When the first of the CAs ends that certificates are issued under: the intermediates and the anchor
@@ -84,7 +88,7 @@ pub(super) fn assess(
         .into_iter()
         .map(|name| {
             let answered = super::answers(controllers, all_shown, name);
-            let report = of_signer(name, answered, requests, bundles);
+            let report = of_signer(view, name, answered);
             if view.bundles.is_ok() && configured.contains(name) {
                 judge(view, &report, findings);
             }
@@ -93,27 +97,26 @@ pub(super) fn assess(
         .collect()
 }
 
-fn of_signer(
-    name: &str,
-    answered: Option<bool>,
-    requests: &[Request],
-    bundles: &[ClusterTrustBundle],
-) -> SignerReport {
+fn of_signer(view: &View<'_>, name: &str, answered: Option<bool>) -> SignerReport {
+    let requests = view.requests.as_ref().map_or(&[] as &[_], |all| all);
+    let bundles = view.bundles.as_ref().map_or(&[] as &[_], |all| all);
     let mut report = SignerReport {
         name: name.to_owned(),
         answered,
         bundle: None,
-        issued: 0,
-        waiting: 0,
-        refused: 0,
+        bundle_is_shown: view.bundles.is_ok(),
+        issued: None,
+        waiting: None,
+        refused: None,
         last_issued: None,
         signing_expires: None,
     };
+    let (mut issued, mut waiting, mut refused) = (0, 0, 0);
     let mut newest = None;
     for request in requests.iter().filter(|request| request.signer() == name) {
         match request.answer() {
             Answer::Issued { chain, .. } => {
-                report.issued += 1;
+                issued += 1;
                 if let Some(chain) = chain {
                     let at = request.created();
                     if newest.as_ref().is_none_or(|(known, _)| *known <= at) {
@@ -121,9 +124,14 @@ fn of_signer(
                     }
                 }
             }
-            Answer::Refused { .. } => report.refused += 1,
-            Answer::None => report.waiting += 1,
+            Answer::Refused { .. } => refused += 1,
+            Answer::None => waiting += 1,
         }
+    }
+    if view.requests.is_ok() {
+        report.issued = Some(issued);
+        report.waiting = Some(waiting);
+        report.refused = Some(refused);
     }
     report.last_issued = newest.as_ref().and_then(|(at, _)| *at);
     let chain = newest.map(|(_, chain)| chain);

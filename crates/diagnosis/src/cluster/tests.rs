@@ -57,14 +57,26 @@ fn pod(name: &str, ready: bool) -> Value {
 
 impl World {
     fn report(&self) -> ClusterReport {
+        self.report_without(&[])
+    }
+
+    /// As somebody sees it from whom these are hidden.
+    fn report_without(&self, hidden: &[&str]) -> ClusterReport {
         let leases: Vec<Lease> = read(Value::Array(self.leases.clone()));
         let pods: Vec<Pod> = read(Value::Array(self.pods.clone()));
         let events: Vec<Event> = read(Value::Array(self.events.clone()));
         let bundles: Vec<ClusterTrustBundle> = read(Value::Array(self.bundles.clone()));
+        let shown = |what: &str| {
+            let is_shown = !hidden.contains(&what);
+            is_shown.then_some(()).ok_or_else(|| NotShown {
+                what: what.into(),
+                why: "forbidden".into(),
+            })
+        };
         assess(&View {
             version: self.version,
-            leases: Ok(&leases),
-            pods: Ok(&pods),
+            leases: shown("leases").map(|()| leases.as_slice()),
+            pods: shown("pods").map(|()| pods.as_slice()),
             leases_read: now(),
             configured: &|_| {
                 Some(Configured {
@@ -72,9 +84,9 @@ impl World {
                     application: self.application.clone(),
                 })
             },
-            requests: Ok(&self.requests),
-            events: Ok(&events),
-            bundles: Ok(&bundles),
+            requests: shown("requests").map(|()| self.requests.as_slice()),
+            events: shown("events").map(|()| events.as_slice()),
+            bundles: shown("bundles").map(|()| bundles.as_slice()),
             expected: &|_| self.expected.clone(),
             now: self.now,
         })
@@ -99,10 +111,50 @@ fn a_cluster_that_is_well_has_no_findings() {
     assert_eq!(report.controllers.len(), 1);
     assert_eq!(report.controllers[0].replicas.len(), 2);
     let signer = &report.signers[0];
-    assert_eq!((signer.issued, signer.waiting, signer.refused), (2, 1, 0));
+    assert_eq!(
+        (signer.issued, signer.waiting, signer.refused),
+        (Some(2), Some(1), Some(0))
+    );
     assert_eq!(signer.last_issued, Some(at(-1)));
     assert_eq!(signer.answered, Some(true));
     assert!(signer.bundle.as_ref().unwrap().anchors[0].signs);
+}
+
+#[test]
+fn what_is_hidden_is_not_made_up() {
+    let mut world = world();
+    world.requests = vec![request("a", -3, &issued(-3, 1437, 717))];
+    world.application = None;
+
+    let report = world.report_without(&["requests"]);
+    let signer = &report.signers[0];
+    assert_eq!(
+        (signer.issued, signer.waiting, signer.refused),
+        (None, None, None)
+    );
+    assert!(signer.bundle.is_some() && report.findings.is_empty());
+
+    let report = world.report_without(&["bundles"]);
+    let signer = &report.signers[0];
+    assert!(signer.bundle.is_none() && !signer.bundle_is_shown);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+
+    let report = world.report_without(&["leases"]);
+    let replica = &report.controllers[0].replicas[0];
+    assert_eq!(replica.lease, LeaseState::Unknown);
+    assert_eq!((replica.has_pod, replica.ready), (Some(true), Some(true)));
+    assert!(report.findings.is_empty() && !report.controllers_are_shown);
+
+    let report = world.report_without(&["pods"]);
+    let replica = &report.controllers[0].replicas[0];
+    assert!(matches!(replica.lease, LeaseState::Held { .. }));
+    assert_eq!((replica.has_pod, replica.ready), (None, None));
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+
+    let report = world.report_without(&["leases", "pods", "requests", "events", "bundles"]);
+    assert!(report.controllers.is_empty() && report.signers.is_empty());
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert_eq!(report.not_shown.len(), 5);
 }
 
 #[test]

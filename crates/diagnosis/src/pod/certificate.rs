@@ -193,8 +193,14 @@ fn untold(view: &View<'_>, report: SourceReport, request: &Request, since: &str)
         .is_some_and(|at| view.now.duration_since(at).as_secs() < ANSWERED_WITHIN_SECONDS);
     let answered = (view.answered)(request.signer());
     match (view.expected)(request) {
-        Ok(Expectation::Wait(told)) => because(report.found(State::Waiting, ""), since, told)
-            .detail("no Event says so (yet); it follows from the objects that can be seen"),
+        Ok(Expectation::Wait(told)) => {
+            let report = because(report.found(State::Waiting, ""), since, told);
+            report.detail(if view.events.is_ok() {
+                "no Event says so (yet); it follows from the objects that can be seen"
+            } else {
+                "it follows from the objects that can be seen; what Events say is hidden"
+            })
+        }
         Ok(Expectation::Deny(Told { reason, message })) => {
             let state = if young {
                 State::Underway

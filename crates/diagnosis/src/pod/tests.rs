@@ -259,6 +259,7 @@ fn a_denial_is_final_but_what_the_pod_has_is_said() {
     assert_eq!(certificate.request.as_deref(), Some("new"));
     assert_eq!(certificate.reason.as_deref(), Some(word));
     assert_eq!(certificate.details[0], "annotation x");
+    assert_eq!(certificate.certificate.as_ref().unwrap().not_after, at(740));
     assert!(
         certificate
             .details
@@ -401,4 +402,32 @@ fn what_is_not_shown_is_unknown_and_said() {
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["sources"][0]["kind"], "certificate");
     assert_eq!(json["sources"][0]["state"], "unknown");
+}
+
+#[test]
+fn nothing_is_said_of_events_that_are_hidden() {
+    let pod: Pod = read(world().pod);
+    let explained = |events: Shown<&[Event]>| {
+        let report = explain(&View {
+            pod: &pod,
+            requests: Ok(&[request("a", -1, &json!({}))]),
+            events,
+            bundles: Ok(&[]),
+            expected: &|_| Ok(Expectation::Wait(told("NoMatchingService"))),
+            answered: &|_| None,
+            now: now(),
+        });
+        let source = &report.sources[0];
+        assert_eq!(source.reason.as_deref(), Some("NoMatchingService"));
+        source.details.join(" ")
+    };
+    assert!(explained(Ok(&[])).contains("no Event says so"));
+    let hidden = explained(Err(NotShown {
+        what: "Events".into(),
+        why: "forbidden".into(),
+    }));
+    assert!(
+        !hidden.contains("no Event") && hidden.contains("Events say is hidden"),
+        "{hidden}"
+    );
 }

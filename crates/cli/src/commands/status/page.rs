@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use podcert_diagnosis::cluster::{
-    ClusterReport, ControllerReport, Finding, LeaseState, Severity, SignerReport, WaitingReport,
+    ClusterReport, ControllerReport, Finding, LeaseState, ReplicaReport, Severity, SignerReport,
+    WaitingReport,
 };
 use podcert_pki::inspect::{self, describe::span};
 
@@ -17,7 +18,7 @@ pub(super) fn page(report: &ClusterReport, now: Timestamp, ink: Ink) -> String {
         let title = format!("certificates.k8s.io/{}", version.as_str());
         let _ = writeln!(page, "{}", ink.bold(None, &title));
     }
-    if report.controllers.is_empty() {
+    if report.controllers.is_empty() && report.controllers_are_shown {
         row(
             &mut page,
             "",
@@ -86,7 +87,7 @@ fn of_controller(page: &mut String, controller: &ControllerReport, now: Timestam
     );
     let mut images = Vec::new();
     for replica in &controller.replicas {
-        if !replica.has_pod && matches!(replica.lease, LeaseState::RanOut { .. }) {
+        if replica.has_pod == Some(false) && matches!(replica.lease, LeaseState::RanOut { .. }) {
             row(
                 page,
                 "gone",
@@ -98,6 +99,7 @@ fn of_controller(page: &mut String, controller: &ControllerReport, now: Timestam
             LeaseState::Held { renewed } => format!("Lease renewed {} ago", span(renewed, now)),
             LeaseState::RanOut { .. } => "Lease ran out".to_owned(),
             LeaseState::None => "no Lease".to_owned(),
+            LeaseState::Unknown => "Lease hidden".to_owned(),
         };
         let node = replica.node.as_ref().map(|node| format!(", node {node}"));
         let restarts = match replica.restarts {
@@ -105,9 +107,10 @@ fn of_controller(page: &mut String, controller: &ControllerReport, now: Timestam
             count => format!(", restarted {count} times"),
         };
         let word = match (replica.has_pod, replica.ready) {
-            (true, true) => "ready",
-            (true, false) => "not ready",
-            (false, _) => "outside",
+            (Some(true), Some(true)) => "ready",
+            (Some(true), _) => "not ready",
+            (Some(false), _) => "outside",
+            (None, _) => "replica",
         };
         row(
             page,
@@ -127,7 +130,8 @@ fn of_controller(page: &mut String, controller: &ControllerReport, now: Timestam
     for image in images {
         row(page, "image", image);
     }
-    if controller.signers.is_none() && controller.replicas.iter().any(|replica| replica.has_pod) {
+    let has_pod = |replica: &ReplicaReport| replica.has_pod == Some(true);
+    if controller.signers.is_none() && controller.replicas.iter().any(has_pod) {
         row(
             page,
             "signers",
@@ -150,7 +154,8 @@ fn of_signer(page: &mut String, signer: &SignerReport, now: Timestamp, ink: Ink)
         )
     );
     match &signer.bundle {
-        None => row(page, "bundle", "none"),
+        None if signer.bundle_is_shown => row(page, "bundle", "none"),
+        None => row(page, "bundle", "hidden"),
         Some(own) => {
             row(page, "bundle", &own.name);
             for anchor in &own.anchors {
@@ -177,15 +182,18 @@ fn of_signer(page: &mut String, signer: &SignerReport, now: Timestamp, ink: Ink)
             &format!("under a CA that expires {}", distance(now, expires)),
         );
     }
+    let (Some(issued), Some(waiting), Some(refused)) =
+        (signer.issued, signer.waiting, signer.refused)
+    else {
+        row(page, "requests", "hidden");
+        return;
+    };
     row(
         page,
         "requests",
         &format!(
-            "{} issued{}, {} waiting, {} refused",
-            signer.issued,
-            last.unwrap_or_default(),
-            signer.waiting,
-            signer.refused
+            "{issued} issued{}, {waiting} waiting, {refused} refused",
+            last.unwrap_or_default()
         ),
     );
 }
