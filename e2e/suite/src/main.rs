@@ -24,6 +24,7 @@ use crate::cluster::progress::Progress;
 
 mod cases;
 mod cluster;
+mod diagnosis;
 mod document;
 mod dropin;
 mod failures;

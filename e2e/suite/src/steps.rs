@@ -5,8 +5,8 @@ use podcert_cases::Release;
 use crate::matrix::cost;
 use crate::run::Step;
 use crate::{
-    dropin, faults, figures, forged, install, kubectl, matrix, monitoring, rates, release,
-    replicas, rights,
+    diagnosis, dropin, faults, figures, forged, install, kubectl, matrix, monitoring, rates,
+    release, replicas, rights,
 };
 
 /// All steps. Those that leave the cluster in pieces come last.
@@ -41,6 +41,11 @@ pub(crate) fn all() -> Vec<Step> {
             name: "drop-in",
             releases: &release::ALL,
             run: |context| Box::pin(dropin::step(context)),
+        },
+        Step {
+            name: "diagnosis",
+            releases: &release::ALL,
+            run: |context| Box::pin(diagnosis::step(context)),
         },
         // The embedded server plays 1.37, and kubectl is of that release.
         Step {
