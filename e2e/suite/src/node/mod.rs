@@ -20,6 +20,7 @@ use crate::dropin::place::{self, Pools};
 use crate::manifests;
 use crate::run::{Context, Outcome, Step};
 
+mod diagnosis;
 mod polls;
 mod replicas;
 mod world;
@@ -33,6 +34,10 @@ pub(crate) fn steps() -> Vec<Step> {
     };
     vec![
         on_the_newest("node-examples", |context| Box::pin(examples(context))),
+        // While the requests of the examples are kept.
+        on_the_newest("node-diagnosis", |context| {
+            Box::pin(diagnosis::step(context))
+        }),
         on_the_newest("node-kubelet-restart", |context| {
             Box::pin(kubelet_restart(context))
         }),

@@ -139,7 +139,8 @@ fn process_in(pod: &str) -> Result<Pid> {
     anyhow::bail!("no process of pod {pod}")
 }
 
-fn requests(client: &Client, namespace: &str) -> Api<DynamicObject> {
+/// Requests at v1, as they are.
+pub(super) fn requests(client: &Client, namespace: &str) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("certificates.k8s.io", "v1", "PodCertificateRequest");
     Api::namespaced_with(client.clone(), namespace, &ApiResource::from_gvk(&kind))
 }

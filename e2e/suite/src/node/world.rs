@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::polls::{Clients, Poll};
 use super::{PATIENCE, PAUSE};
 use crate::cluster::{Cluster, checkout};
+use crate::diagnosis::asker::Asker;
 use crate::manifests;
 use crate::run::Context;
 
@@ -208,6 +209,11 @@ impl World {
     /// Waits until the controller's Deployment is whole again.
     pub(super) async fn controllers_are_back(&self) -> Result<()> {
         self.rolled_out(NAMESPACE, CONTROLLER).await
+    }
+
+    /// Asks podcert, on this machine, as the cluster's administrator.
+    pub(super) fn asker(&self) -> Asker {
+        Asker::new(&self.program, self.cluster.kubeconfig())
     }
 
     /// Runs podcert on this machine, as the cluster's administrator.
