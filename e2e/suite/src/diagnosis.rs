@@ -18,7 +18,7 @@ use self::asked::Pods;
 use self::asker::Asker;
 use self::place::{CONTROLLER, NAMESPACE, Place};
 use crate::cluster::Cluster;
-use crate::harness::{Stage, until};
+use crate::harness::{Stage, bundle_name, until};
 use crate::release::Skew;
 use crate::run::{Context, Outcome};
 
@@ -31,7 +31,7 @@ pub(crate) async fn step(context: Context) -> Result<Outcome> {
     let skew = Skew::none(context.release);
     let stage = Stage::open(&cluster.kubeconfig(), skew, "diagnosis").await?;
     let mut place = Place::new(&stage).await?;
-    let asker = Asker::new(&place.program, place.administrator()?);
+    let asker = Asker::new(&place.program, stage.administrator()?);
     let version = skew.api();
 
     nothing(&asker, version).await.context("without podcert")?;
@@ -152,7 +152,7 @@ async fn runs(asker: &Asker, name: &str, node: &str) -> Result<()> {
         ("/findings", json!([])),
     ])?;
     for (number, signer) in SIGNERS.iter().enumerate() {
-        let bundle = format!("{}:primary-bundle", signer.replace('/', ":"));
+        let bundle = bundle_name(signer);
         said.has(&[
             (&format!("/signers/{number}/name"), json!(signer)),
             (&format!("/signers/{number}/answered"), json!(true)),

@@ -128,11 +128,10 @@ fn of_signer(view: &View<'_>, name: &str, answered: Option<bool>) -> SignerRepor
             Answer::None => waiting += 1,
         }
     }
-    if view.requests.is_ok() {
-        report.issued = Some(issued);
-        report.waiting = Some(waiting);
-        report.refused = Some(refused);
-    }
+    let shown = |count: usize| view.requests.is_ok().then_some(count);
+    report.issued = shown(issued);
+    report.waiting = shown(waiting);
+    report.refused = shown(refused);
     report.last_issued = newest.as_ref().and_then(|(at, _)| *at);
     let chain = newest.map(|(_, chain)| chain);
     let top = chain

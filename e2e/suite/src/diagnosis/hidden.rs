@@ -1,8 +1,6 @@
 //! People who may not see all of it: they are told what is hidden, and nothing that is not so.
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::Api;
 use podcert_cases::User;
 use serde_json::{Value, json};
 
@@ -62,24 +60,11 @@ async fn user(place: &Place, name: &str, hidden: &[&str]) -> Result<Asker> {
         })
         .collect();
     if !rules.is_empty() {
-        let role = stage.scoped(name);
-        let roles: Api<ClusterRole> = Api::all(stage.admin.clone());
-        stage
-            .create(&roles, json!({"metadata": {"name": role}, "rules": rules}))
-            .await?;
-        let bindings: Api<ClusterRoleBinding> = Api::all(stage.admin.clone());
-        let binding = json!({
-            "metadata": {"name": role},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role,
-            },
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
-        });
-        stage.create(&bindings, binding).await?;
         let who = User {
             name: name.to_owned(),
             groups: Vec::new(),
         };
+        stage.grant(name, &who, rules.into()).await?;
         let sample = json!({"group": "", "resource": "nodes", "verb": "list"});
         stage.wait_for_rights(&who, &sample).await?;
     }

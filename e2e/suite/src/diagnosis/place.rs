@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Pod as PodObject;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use podcert_cases::User;
 use podcert_cases::material::KeyType;
 use podcert_pki::Chain;
 use podcert_pki::inspect::describe;
@@ -55,20 +54,16 @@ impl Place {
     /// # Errors
     /// When the program or the server refuses.
     pub(super) async fn install(&self) -> Result<PodObject> {
-        let file = self.administrator()?;
         run(Command::new(&self.program)
             .args(["install", "--replicas=1", "--kubeconfig"])
-            .arg(file))
+            .arg(self.stage.administrator()?))
         .await?;
         let pods = self.controllers();
         until(|| async {
-            let pods = pods.list(&ListParams::default()).await?.items;
-            ensure!(!pods.is_empty(), "the Deployment makes no pod");
-            Ok(())
+            let mut pods = pods.list(&ListParams::default()).await?.items;
+            pods.pop().context("the Deployment makes no pod")
         })
-        .await?;
-        let mut pods = pods.list(&ListParams::default()).await?.items;
-        pods.pop().context("the Deployment's pod is gone")
+        .await
     }
 
     /// Runs the installation's controller as its pod says it, with its account and on its node, but as a process.
@@ -88,15 +83,7 @@ impl Place {
             .body(binding.to_string().into_bytes())?;
         self.stage.admin.request::<Value>(binding).await?;
 
-        let account = User::service_account(NAMESPACE, CONTROLLER);
-        for last in [
-            json!({"group": "events.k8s.io", "resource": "events", "verb": "create",
-                   "namespace": "default"}),
-            json!({"group": "coordination.k8s.io", "resource": "leases", "verb": "delete",
-                   "namespace": NAMESPACE}),
-        ] {
-            self.stage.wait_for_rights(&account, &last).await?;
-        }
+        self.stage.wait_for_installed(NAMESPACE, CONTROLLER).await?;
         let kubeconfig = self.stage.kubeconfig_of(NAMESPACE, CONTROLLER).await?;
         let mount = self.stage.folder.join("ca-state");
         std::fs::create_dir_all(&mount)?;
@@ -228,16 +215,6 @@ impl Place {
             describe::hex(chain.leaf().serial()),
             json!(status.not_after),
         ))
-    }
-
-    /// The administrator's kubeconfig.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(super) fn administrator(&self) -> Result<PathBuf> {
-        let path = self.stage.folder.join("administrator.kubeconfig");
-        std::fs::write(&path, serde_json::to_string(&self.stage.kubeconfig)?)?;
-        Ok(path)
     }
 
     /// The name of the node.

@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::{Client, ResourceExt as _};
-use podcert_cases::User;
 use serde_json::json;
 use tokio::process::Command;
 use tokio::time::{Duration, Instant, sleep};
@@ -45,15 +44,7 @@ impl Place {
         let pools = Pools::build(&stage.folder).await?;
         install(&stage.admin, &pools).await?;
         let account_uid = account_uid(&stage.admin, NAMESPACE).await?;
-        let account = User::service_account(NAMESPACE, ACCOUNT);
-        for last in [
-            json!({"group": "events.k8s.io", "resource": "events", "verb": "create",
-                   "namespace": "default"}),
-            json!({"group": "coordination.k8s.io", "resource": "leases", "verb": "delete",
-                   "namespace": NAMESPACE}),
-        ] {
-            stage.wait_for_rights(&account, &last).await?;
-        }
+        stage.wait_for_installed(NAMESPACE, ACCOUNT).await?;
         let kubeconfig = stage.kubeconfig_of(NAMESPACE, ACCOUNT).await?;
         let meshtool = stage.folder.join("meshtool");
         std::os::unix::fs::symlink(beside_us()?, &meshtool)?;
@@ -120,7 +111,7 @@ impl Place {
             .arg("make-ca-pool-secret")
             .arg(format!(
                 "--kubeconfig={}",
-                self.stage_kubeconfig()?.display()
+                self.stage.administrator()?.display()
             ))
             .args(["--ca-id", id, "--namespace", NAMESPACE, "--name", name])
             .kill_on_drop(true)
@@ -134,15 +125,6 @@ impl Place {
         let pool = self.pool(name).await?;
         self.pools.read_by_go(&pool).await?;
         Ok(pool)
-    }
-
-    /// An administrator's kubeconfig, which a Secret takes.
-    fn stage_kubeconfig(&self) -> Result<PathBuf> {
-        let path = self.stage.folder.join("administrator.kubeconfig");
-        if !path.exists() {
-            std::fs::write(&path, serde_json::to_string(&self.stage.kubeconfig)?)?;
-        }
-        Ok(path)
     }
 
     /// The pool of a Secret.

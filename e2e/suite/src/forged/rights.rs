@@ -1,10 +1,8 @@
 //! What Mallory and the program may do, beyond what a stage gives.
 
 use anyhow::Result;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::Api;
 use podcert_cases::User;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::Stage;
 
@@ -16,7 +14,7 @@ pub(super) async fn grant(stage: &Stage, name: &str, user: &User) -> Result<()> 
         {"apiGroups": [CERTIFICATES], "resources": ["podcertificaterequests/status"],
          "verbs": ["update"]},
     ]);
-    bind(stage, name, user, rules).await?;
+    stage.grant(name, user, rules).await?;
     let attributes = json!({
         "group": CERTIFICATES, "resource": "podcertificaterequests", "verb": "create",
         "namespace": "default",
@@ -31,7 +29,7 @@ pub(super) async fn show_uids(stage: &Stage) -> Result<()> {
     let rules = json!([
         {"apiGroups": [""], "resources": resources, "verbs": ["list", "watch"]},
     ]);
-    bind(stage, "uids", &controller, rules).await?;
+    stage.grant("uids", &controller, rules).await?;
     for resource in resources {
         let attributes = json!({"group": "", "resource": resource, "verb": "watch"});
         stage.wait_for_rights(&controller, &attributes).await?;
@@ -39,28 +37,4 @@ pub(super) async fn show_uids(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Gives a user rights in all namespaces.
-async fn bind(stage: &Stage, name: &str, user: &User, rules: Value) -> Result<()> {
-    let name = stage.scoped(name);
-    stage
-        .create(
-            &Api::<ClusterRole>::all(stage.admin.clone()),
-            json!({"metadata": {"name": name}, "rules": rules}),
-        )
-        .await?;
-    stage
-        .create(
-            &Api::<ClusterRoleBinding>::all(stage.admin.clone()),
-            json!({
-                "metadata": {"name": name},
-                "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
-                // A service account is a user too.
-                "subjects": [{"kind": "User", "apiGroup": RBAC, "name": user.name}],
-            }),
-        )
-        .await?;
-    Ok(())
-}
-
 const CERTIFICATES: &str = "certificates.k8s.io";
-const RBAC: &str = "rbac.authorization.k8s.io";

@@ -34,7 +34,7 @@ pub(crate) use self::metrics::Metrics;
 pub(crate) use self::pools::{CaKind, CaPool};
 pub(crate) use self::population::{Node, Plan, Pod, Population, Source};
 pub(crate) use self::program::{Program, Setup, beside_us};
-pub(crate) use self::stage::Stage;
+pub(crate) use self::stage::{Stage, bundle_name};
 
 /// The real time: what runs here runs on real servers.
 pub(crate) fn now() -> Timestamp {
@@ -42,11 +42,12 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// Waits until `holds` does, and answers with its last error if that takes longer than [`PATIENCE`].
-pub(crate) async fn until<F, R>(holds: F) -> Result<()>
+/// Waits until `holds` does, and answers with what it found, or with its last error if that takes longer than
+/// [`PATIENCE`].
+pub(crate) async fn until<F, R, T>(holds: F) -> Result<T>
 where
     F: Fn() -> R,
-    R: Future<Output = Result<()>>,
+    R: Future<Output = Result<T>>,
 {
     let started = Instant::now();
     loop {

@@ -1,6 +1,6 @@
 //! Whose a request is, worked out apart from podcert.
 //!
-//! The Go replica of this step works it out with `hash/fnv`, and is held against this.
+//! The Go replica of the step `replicas` works it out with `hash/fnv`, and is held against this.
 
 /// Of all holders the one whose FNV-1 hash (64 bits) behind the item is the highest; of two with the
 /// same the one whose name comes first.

@@ -1,4 +1,4 @@
-//! A place on a server: names of its own, users, and what a controller may do there.
+//! A place on a server: names of its own, and users. What they may do is in `rights`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,24 +6,23 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
-};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use podcert_cases::{Release, User};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::time::{Duration, Instant, sleep};
 
-use super::{Metrics, PATIENCE, Request, now};
+use super::{Metrics, Request, now};
 use crate::matrix::Policy;
 use crate::real::speaking_for;
 use crate::release::Skew;
+
+mod rights;
 
 /// A place on a server.
 ///
@@ -100,7 +99,7 @@ impl Stage {
     /// # Errors
     /// When it is not there.
     pub(crate) async fn bundle(&self, policy: &str) -> Result<String> {
-        let name = format!("{}:primary-bundle", self.signer(policy).replace('/', ":"));
+        let name = bundle_name(&self.signer(policy));
         let bundle = self.bundles().get(&name).await?;
         let text = bundle
             .data
@@ -250,51 +249,6 @@ impl Stage {
         self.scoped(CONTROLLER)
     }
 
-    /// Gives the controller the rights to Leases in its namespace that meshtool's manifests give.
-    ///
-    /// # Errors
-    /// When the server refuses.
-    pub(crate) async fn let_share(&self) -> Result<()> {
-        self.grant_own(&json!([{
-            "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-            "verbs": ["create", "get", "list", "watch", "update", "delete"],
-        }]))
-        .await?;
-        let lease = json!({
-            "group": "coordination.k8s.io", "resource": "leases", "verb": "create",
-            "namespace": self.controller_namespace(),
-        });
-        self.wait_for_rights(&self.controller(), &lease).await
-    }
-
-    /// Gives the controller's account a Role of these rules in its own namespace.
-    async fn grant_own(&self, rules: &Value) -> Result<()> {
-        let namespace = self.controller_namespace();
-        let roles = Api::<Role>::namespaced(self.admin.clone(), &namespace);
-        self.create(&roles, self.role(rules)).await?;
-        let bindings = Api::<RoleBinding>::namespaced(self.admin.clone(), &namespace);
-        self.create(&bindings, self.binding("Role")).await?;
-        Ok(())
-    }
-
-    fn role(&self, rules: &Value) -> Value {
-        json!({"metadata": {"name": self.controller_namespace()}, "rules": rules})
-    }
-
-    /// Of that role to the controller's account.
-    fn binding(&self, kind: &str) -> Value {
-        let namespace = self.controller_namespace();
-        json!({
-            "metadata": {"name": namespace},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": namespace,
-            },
-            "subjects": [
-                {"kind": "ServiceAccount", "namespace": namespace, "name": CONTROLLER},
-            ],
-        })
-    }
-
     /// The UID of the controller's account.
     ///
     /// # Errors
@@ -310,87 +264,16 @@ impl Stage {
         User::service_account(&self.controller_namespace(), CONTROLLER)
     }
 
-    /// What meshtool's manifests give its controller. No patch anywhere.
-    fn meshtool_rules(&self) -> Value {
-        json!([
-            {"apiGroups": [""], "resources": ["services", "pods"],
-             "verbs": ["get", "list", "watch"]},
-            {"apiGroups": ["certificates.k8s.io"], "resources": ["podcertificaterequests"],
-             "verbs": ["get", "list", "watch", "update"]},
-            {"apiGroups": ["certificates.k8s.io"], "resources": ["clustertrustbundles"],
-             "verbs": ["create", "get", "list", "watch", "update", "delete"]},
-            {"apiGroups": ["certificates.k8s.io"], "resources": ["podcertificaterequests/status"],
-             "verbs": ["update"]},
-            {"apiGroups": ["certificates.k8s.io"], "resources": ["signers"],
-             "resourceNames": [format!("{}/*", self.signer_domain())],
-             "verbs": ["sign", "attest"]},
-            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
-        ])
-    }
-
-    /// Takes the verb `sign` from the controller, or gives it back, and waits until it is so.
+    /// The administrator's kubeconfig, as a file for a program.
     ///
     /// # Errors
-    /// When the server refuses, or takes too long.
-    pub(crate) async fn let_sign(&self, allowed: bool) -> Result<()> {
-        let mut rules = self.meshtool_rules();
-        if !allowed {
-            for rule in rules.as_array_mut().into_iter().flatten() {
-                if let Some(verbs) = rule["verbs"].as_array_mut() {
-                    verbs.retain(|verb| verb != "sign");
-                }
-            }
+    /// When it cannot be written.
+    pub(crate) fn administrator(&self) -> Result<PathBuf> {
+        let path = self.folder.join("administrator.kubeconfig");
+        if !path.exists() {
+            fs::write(&path, serde_json::to_string(&self.kubeconfig)?)?;
         }
-        let roles: Api<ClusterRole> = Api::all(self.admin.clone());
-        let patch = Patch::Merge(json!({"rules": rules}));
-        let name = self.scoped("controller");
-        roles.patch(&name, &PatchParams::default(), &patch).await?;
-        // By the name that the role has: RBAC compares names as they are.
-        let sign = json!({
-            "group": "certificates.k8s.io", "resource": "signers", "verb": "sign",
-            "name": format!("{}/*", self.signer_domain()),
-        });
-        self.wait_until_rights(&self.controller(), &sign, allowed)
-            .await
-    }
-
-    /// Waits until the server's authorizer has seen what was just granted: these
-    /// `resourceAttributes` of a SubjectAccessReview.
-    ///
-    /// # Errors
-    /// When it takes too long.
-    pub(crate) async fn wait_for_rights(&self, user: &User, attributes: &Value) -> Result<()> {
-        self.wait_until_rights(user, attributes, true).await
-    }
-
-    async fn wait_until_rights(
-        &self,
-        user: &User,
-        attributes: &Value,
-        allowed: bool,
-    ) -> Result<()> {
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
-            "spec": {
-                "user": user.name, "groups": user.groups, "resourceAttributes": attributes,
-            },
-        });
-        let started = Instant::now();
-        while started.elapsed() < PATIENCE {
-            let request = http::Request::post("/apis/authorization.k8s.io/v1/subjectaccessreviews")
-                .header("content-type", "application/json")
-                .body(review.to_string().into_bytes())?;
-            let answer: Value = self.admin.request(request).await?;
-            if answer.pointer("/status/allowed") == Some(&Value::Bool(allowed)) {
-                return Ok(());
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        bail!(
-            "{} may {}do {attributes} after {PATIENCE:?}",
-            user.name,
-            if allowed { "not " } else { "" }
-        )
+        Ok(path)
     }
 
     /// What the API server counts.
@@ -454,6 +337,11 @@ pub(super) fn merge(object: &mut Value, more: Value) {
         }
         (object, more) => *object = more,
     }
+}
+
+/// The bundle that podcert publishes a signer's anchors in.
+pub(crate) fn bundle_name(signer: &str) -> String {
+    format!("{}:primary-bundle", signer.replace('/', ":"))
 }
 
 /// On everything a stage makes.

@@ -16,7 +16,7 @@ use super::replicas::requests;
 use super::world::{Example, IMAGE, NAMESPACE, World};
 use super::{own_serials, run_examples};
 use crate::diagnosis::asker::Asker;
-use crate::harness::until;
+use crate::harness::{bundle_name, until};
 use crate::run::{Context, Outcome};
 
 /// The examples have all they want; one more pod wants what nobody signs.
@@ -76,7 +76,7 @@ async fn status(world: &World, asker: &Asker) -> Result<()> {
         .enumerate()
     {
         let at = |field: &str| format!("/signers/{number}/{field}");
-        let bundle = format!("{}:primary-bundle", signer.replace('/', ":"));
+        let bundle = bundle_name(signer);
         said.has(&[
             (&at("name"), json!(signer)),
             (&at("answered"), json!(true)),

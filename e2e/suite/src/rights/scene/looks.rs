@@ -13,7 +13,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::super::rules::Pair;
 use super::super::table::{Becomes, Need, NewCa, Sharing};
 use super::{EARLY, Fact, SPIFFE, Scene, read_log, until};
-use crate::harness::{PATIENCE, Program};
+use crate::harness::{PATIENCE, Program, bundle_name};
 
 impl Scene {
     /// What the first replica says of rights: level, resource, verb.
@@ -134,10 +134,7 @@ impl Scene {
     /// The anchors of the signer spiffe, if there are any.
     async fn published(&self) -> Result<Option<String>> {
         let bundles = self.stage.bundles();
-        let name = format!(
-            "{}:primary-bundle",
-            self.stage.signer(SPIFFE).replace('/', ":")
-        );
+        let name = bundle_name(&self.stage.signer(SPIFFE));
         if bundles.get_opt(&name).await?.is_none() {
             return Ok(None);
         }
