@@ -114,9 +114,11 @@ impl Config {
         })
     }
 
+    /// Whether a controller can be made of it, as [`Controller::new`](crate::Controller::new) asks first.
+    ///
     /// # Errors
     /// When there is nothing to do, or the same thing twice.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.signers.is_empty() {
             return Err(ConfigError::NoSigner);
         }

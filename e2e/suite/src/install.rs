@@ -82,7 +82,7 @@ const VARIANTS: [(&[&str], &[&str]); 11] = [
 ];
 
 /// Values that the chart's schema, or the chart, refuses.
-const REFUSED: [&[&str]; 15] = [
+const REFUSED: [&[&str]; 18] = [
     &["replicas=0"],
     &["trustDomain=spiffe://prod.example.com"],
     &["trustDomain=a..b"],
@@ -96,6 +96,13 @@ const REFUSED: [&[&str]; 15] = [
     &["networkPolicy.apiServerPorts={65536}"],
     &["extraArgs={max-lifetime}"],
     &["extraArgs={--spiffe-signer-name=corp.example/ids}"],
+    &["extraArgs={--spiffe-signer-name,corp.example/ids}"],
+    // Which would leave service-dns and pod-identity without rights.
+    &[
+        "extraArgs={--spiffe-signer-name=corp.example/ids}",
+        "signerNames={corp.example/ids}",
+    ],
+    &["extraArgs={--listen=:9090}"],
     &["monitoring.enabled=true", "monitoring.runbooks=wiki"],
     &[
         "signers.spiffe.enabled=false",

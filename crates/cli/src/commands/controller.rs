@@ -89,7 +89,8 @@ pub(crate) fn check_clock(args: &Args, clock: &ScaledClock) -> Result<()> {
 
 /// The command line of a controller without the words before its flags.
 #[derive(Debug, Parser)]
-#[command(no_binary_name = true)]
+// As the program itself takes them: of a flag given twice the last counts.
+#[command(no_binary_name = true, args_override_self = true)]
 struct ControllerLine {
     /// Set for every command of podcert.
     #[arg(long)]
@@ -121,6 +122,16 @@ pub(crate) fn read(flags: &[String]) -> Result<Args> {
     Ok(line.args)
 }
 
+/// Whether a controller in a pod serves health and metrics with these flags on this port of all addresses.
+pub(crate) fn serves(args: &Args, port: u16) -> bool {
+    match args.listen() {
+        Ok(Listen::At(addresses)) => addresses
+            .iter()
+            .all(|address| address.port() == port && address.ip().is_unspecified()),
+        Ok(Listen::Nowhere) | Err(_) => false,
+    }
+}
+
 /// What a controller with these flags issues, signer by signer.
 ///
 /// # Errors
@@ -140,7 +151,7 @@ pub(crate) fn application(args: &Args) -> Option<String> {
 /// # Errors
 /// Which flag is missing or wrong.
 pub(crate) fn check(args: &Args) -> Result<()> {
-    args.config()?;
+    args.config()?.check()?;
     args.listen()?;
     Ok(())
 }

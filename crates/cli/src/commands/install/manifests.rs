@@ -1,6 +1,6 @@
 //! The manifests of `deploy/controller` and `deploy/admission`, and what flags change of them.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use podcert_issuance::SignerName;
 use podcert_pki::TrustDomain;
 use serde_json::{Value, json};
@@ -208,6 +208,10 @@ fn check(flags: &[String]) -> Result<Vec<SignerName>> {
     let args = controller::read(flags).context("podcert controller would not take these flags")?;
     let policies = controller::check(&args).and_then(|()| controller::policies(&args));
     let policies = policies.context("podcert controller would not start with these flags")?;
+    ensure!(
+        controller::serves(&args, PORT),
+        "--listen must leave port {PORT} of all addresses, which the probes of the Deployment ask for"
+    );
     Ok(policies.into_iter().map(|policy| policy.signer).collect())
 }
 
@@ -280,6 +284,8 @@ const EGRESS: &str = "/spec/egress/0/ports";
 const CONTAINER: &str = "/spec/template/spec/containers/0";
 const POOLS: &str = "/spec/template/spec/volumes/0/projected/sources";
 const TRUST_DOMAIN: &str = "--spiffe-trust-domain=";
+/// Of the Deployment's container: health and metrics.
+const PORT: u16 = 8080;
 /// As in `deploy/`.
 pub(super) const NAMESPACE: &str = "podcert";
 /// The Deployment.
@@ -371,9 +377,9 @@ mod tests {
             })
             .unwrap();
             let budget = of_kind(&manifests, "PodDisruptionBudget");
-            let spared = budget["spec"]["minAvailable"].as_u64().unwrap_or_default();
+            let spec = budget["spec"].as_object().unwrap();
             assert!(
-                spared < u64::from(replicas),
+                spec["maxUnavailable"].as_u64() >= Some(1) && !spec.contains_key("minAvailable"),
                 "{replicas} replicas: {budget}"
             );
         }
@@ -393,6 +399,38 @@ mod tests {
         assert!(unknown.contains("--max-lifetimes"), "{unknown}");
         let short = format!("{:#}", with("--max-lifetime=1m").unwrap_err());
         assert!(short.contains("1m"), "{short}");
+        let twice = with("--spiffe-signer-name=row-major.net/service-dns").unwrap_err();
+        assert!(format!("{twice:#}").contains("row-major.net/service-dns"));
+    }
+
+    #[test]
+    fn of_a_flag_given_twice_the_last_counts_as_in_the_program() {
+        let manifests = Manifests::new(&Options {
+            controller: vec!["--spiffe-trust-domain=prod.example".to_owned()],
+            ..options()
+        });
+        assert!(manifests.is_ok(), "{manifests:?}");
+    }
+
+    #[test]
+    fn probes_find_the_port_that_they_ask_for() {
+        let with = |flag: &str| {
+            Manifests::new(&Options {
+                controller: vec![flag.to_owned()],
+                ..options()
+            })
+        };
+        for flag in [
+            "--listen=:8080",
+            "--listen=0.0.0.0:8080",
+            "--listen=[::]:8080",
+        ] {
+            assert!(with(flag).is_ok(), "{flag}");
+        }
+        for flag in ["--listen=:9090", "--listen=", "--listen=127.0.0.1:8080"] {
+            let refused = format!("{:#}", with(flag).unwrap_err());
+            assert!(refused.contains("8080"), "{flag}: {refused}");
+        }
     }
 
     #[test]
