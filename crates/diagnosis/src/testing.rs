@@ -27,16 +27,23 @@ pub(crate) fn read<T: DeserializeOwned>(value: Value) -> T {
 
 fn authority() -> &'static (PrivateKey, Certificate) {
     static AUTHORITY: OnceLock<(PrivateKey, Certificate)> = OnceLock::new();
-    AUTHORITY.get_or_init(|| {
-        let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
-        let spec = CaSpec {
-            subject: SubjectName::new("test CA", None).unwrap(),
-            validity: Validity::new(at(-60 * 24), at(60 * 24 * 100)).unwrap(),
-            serial: Serial::random().unwrap(),
-        };
-        let root = ca::new_root(&key, &spec).unwrap();
-        (key, root)
-    })
+    AUTHORITY.get_or_init(|| new_authority("test CA", 100))
+}
+
+fn new_authority(name: &str, days: i64) -> (PrivateKey, Certificate) {
+    let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
+    let spec = CaSpec {
+        subject: SubjectName::new(name, None).unwrap(),
+        validity: Validity::new(at(-60 * 24), at(60 * 24 * days)).unwrap(),
+        serial: Serial::random().unwrap(),
+    };
+    let root = ca::new_root(&key, &spec).unwrap();
+    (key, root)
+}
+
+/// The root of another CA, which ends in so many days, PEM.
+pub(crate) fn another_root(days: i64) -> String {
+    new_authority("another test CA", days).1.to_pem()
 }
 
 /// The CA's root, PEM.

@@ -34,7 +34,7 @@ pub struct SignerReport {
     /// When the last of them was issued.
     pub last_issued: Option<Timestamp>,
     /// When the first of the CAs ends that certificates are issued under: the intermediates and the anchor
-    /// of the newest that is known, or else the first anchor of the bundle, whose CA is to sign.
+    /// of the newest that is known, or else the bundle's anchor if it has but one.
     pub signing_expires: Option<Timestamp>,
 }
 
@@ -152,11 +152,13 @@ fn of_signer(view: &View<'_>, name: &str, answered: Option<bool>) -> SignerRepor
                 .collect(),
         }
     });
+    // The order of a bundle says nothing: a pool put in another order does not rewrite it.
     let anchors = report.bundle.iter().flat_map(|own| &own.anchors);
-    let anchor = anchors
+    let only = anchors
         .clone()
-        .find(|anchor| anchor.signs)
-        .or_else(|| anchors.clone().next());
+        .next()
+        .filter(|_| anchors.clone().count() == 1);
+    let anchor = anchors.clone().find(|anchor| anchor.signs).or(only);
     let intermediates = chain.iter().flat_map(podcert_pki::Chain::intermediates);
     report.signing_expires = intermediates
         .map(Certificate::not_after)

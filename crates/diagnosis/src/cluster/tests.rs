@@ -2,7 +2,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::Told;
-use crate::testing::{at, bundle, condition, event, issued, now, read, request};
+use crate::testing::{
+    another_root, at, bundle, condition, event, issued, now, read, request, root,
+};
 
 const SIGNER: &str = "row-major.net/service-dns";
 
@@ -229,6 +231,20 @@ fn a_ca_that_ends_soon_is_told_of_though_nothing_was_issued() {
             .iter()
             .any(|found| found.contains("have expired"))
     );
+}
+
+#[test]
+fn the_order_of_a_bundle_does_not_say_who_signs() {
+    let mut world = world();
+    // Its CA is the last of the pool by now; the bundle is as it was.
+    let anchors = format!("{}{}", another_root(1), root());
+    world.bundles[0]["spec"]["trustBundle"] = json!(anchors);
+    let report = world.report();
+    assert_eq!(report.signers[0].signing_expires, None);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    world.requests = vec![request("one", -1, &issued(-1, 1439, 719))];
+    let report = world.report();
+    assert_eq!(report.signers[0].signing_expires, Some(at(60 * 24 * 100)));
 }
 
 #[test]
