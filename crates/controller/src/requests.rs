@@ -127,6 +127,8 @@ pub(crate) async fn answer(
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)),
                 if may_act && deadline.is_some() => {}
+            // The rest of what is ready, after everybody else on this thread.
+            () = tokio::task::yield_now(), if may_act && queue.paused() => {}
         }
     }
     // What was sent is let through, so that no answer is left half read.
@@ -135,6 +137,9 @@ pub(crate) async fn answer(
         tracing::warn!("some answers were still under way at the end; their watch will show them");
     }
 }
+
+/// Objects of a list asked for at a time.
+const PAGE: u32 = 50;
 
 enum Observed {
     Node(optional::Observed<Identity<Node>>),
@@ -151,7 +156,9 @@ fn watch_all(
     listed: &watch::Sender<bool>,
 ) -> stream::SelectAll<BoxStream<'static, Observed>> {
     let client = context.connection.client();
-    let follow_all = watcher::Config::default;
+    // Lists come in pages, of which one is held whole: of objects of a megabyte and more, which any namespace may
+    // have, the usual 500 are more than the memory a controller is given.
+    let follow_all = || watcher::Config::default().page_size(PAGE);
     let jitter = || context.jitter.clone();
     let (listed, known) = (listed.clone(), listed.subscribe());
     let pods = watching::follow(Api::<Pod>::all(client.clone()), follow_all(), jitter());

@@ -20,7 +20,7 @@ mod own;
 mod rendezvous;
 mod share;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{fmt::Write as _, pin::pin, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use futures::future::{Fuse, FusedFuture as _};
@@ -138,8 +138,8 @@ pub(crate) async fn keep(context: Context, task: Task) {
             && let Some(action) = keeper.next()
         {
             let patience = keeper.own.patience();
-            let api = keeper.leases.clone();
-            request.set(carry_out(api, keeper.me.clone(), action, patience).fuse());
+            let apis = (keeper.leases.clone(), keeper.replicas());
+            request.set(carry_out(apis, keeper.me.clone(), action, patience).fuse());
         }
         let wake = keeper.wake_at();
         // Cancel safe: an event or an answer is taken whole, or still there the next time round.
@@ -177,12 +177,17 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    fn watch(&self) -> Events {
+    /// Leases as others' are read.
+    fn replicas(&self) -> Api<ReplicaLease> {
         let client = self.context.connection.client().clone();
-        let leases = match self.leases.namespace() {
+        match self.leases.namespace() {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
-        };
+        }
+    }
+
+    fn watch(&self) -> Events {
+        let leases = self.replicas();
         let config = watcher::Config::default().labels(&self.selector);
         let jitter = self.context.jitter.clone();
         optional::follow(leases, config, self.known.clone(), jitter).boxed()
@@ -350,7 +355,7 @@ impl Keeper<'_> {
                 self.told = None;
                 let share = replicas.share();
                 metrics.shares(replicas.live.len(), share);
-                let live = replicas.live.join(" ");
+                let live = some_of(&replicas.live);
                 let percent = (share * 100.0).round();
                 tracing::info!(live, percent, "the work is shared among these replicas");
                 self.check.pass_saying(format!("shares the work: {live}"));
@@ -409,7 +414,7 @@ impl Keeper<'_> {
 /// # Cancel safety
 /// When dropped, the write may or may not have happened; the next look shows which.
 async fn carry_out(
-    api: Api<Lease>,
+    (api, lenient): (Api<Lease>, Api<ReplicaLease>),
     name: String,
     action: Action,
     patience: Duration,
@@ -418,10 +423,19 @@ async fn carry_out(
     let creates = matches!(action, Action::Create(_));
     let answered = async {
         Ok(match action {
-            Action::Read => (
-                "read",
-                Answer::Found(api.get_opt(&name).await?.map(Box::new)),
-            ),
+            Action::Read => {
+                let found = match api.get_opt(&name).await {
+                    // What somebody else left there, such as a date that is none for us. It is overwritten.
+                    Err(kube::Error::SerdeError(_)) => {
+                        lenient.get_opt(&name).await?.map(|found| Lease {
+                            metadata: found.metadata,
+                            spec: None,
+                        })
+                    }
+                    found => found?,
+                };
+                ("read", Answer::Found(found.map(Box::new)))
+            }
             Action::Create(lease) => {
                 let lease = api.create(&params, &lease).await?;
                 ("created", Answer::Written(Box::new(lease)))
@@ -459,6 +473,21 @@ async fn carry_out(
     }
 }
 
+/// Their names, as many as a line of a log holds.
+fn some_of(live: &[String]) -> String {
+    let mut names = live
+        .iter()
+        .take(MOST_NAMED)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(" ");
+    if let Some(more @ 1..) = live.len().checked_sub(MOST_NAMED) {
+        let _ = write!(names, " and {more} more");
+    }
+    names
+}
+
 const LEASES: &str = "leases";
+const MOST_NAMED: usize = 16;
 /// For giving the Lease up at the end.
 const LAST_PATIENCE: Duration = Duration::from_secs(3);

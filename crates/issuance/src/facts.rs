@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use podcert_pki::sha256;
+
 use crate::SignerName;
 
 mod index;
@@ -72,8 +74,30 @@ pub struct PodFacts {
 pub struct Projection {
     /// `signerName`.
     pub signer: SignerName,
-    /// `userAnnotations`.
-    pub annotations: BTreeMap<String, String>,
+    /// `userAnnotations`, as far as they are needed.
+    pub annotations: AnnotationsDigest,
+}
+
+/// Annotations of which only is asked whether others are the same: a pod may have a megabyte of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AnnotationsDigest([u8; 32]);
+
+impl AnnotationsDigest {
+    /// Of these.
+    #[must_use]
+    pub fn of(annotations: &BTreeMap<String, String>) -> Self {
+        let texts = annotations.iter().flat_map(|(key, value)| [key, value]);
+        // Each behind its length, so that no two texts can be taken for two others.
+        let lengths: Vec<[u8; 8]> = texts
+            .clone()
+            .map(|text| (text.len() as u64).to_be_bytes())
+            .collect();
+        let parts = lengths
+            .iter()
+            .zip(texts)
+            .flat_map(|(length, text)| [length.as_slice(), text.as_bytes()]);
+        Self(sha256(parts))
+    }
 }
 
 /// What decisions need of a Service.

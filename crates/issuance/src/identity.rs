@@ -6,7 +6,9 @@
 //! from changing the annotations kubelet copies out of the pod. A mismatch waits: the watches behind
 //! the facts lag by moments, while a denial would last for the pod's life.
 
-use crate::{Facts, ObservedUid, PodFacts, Policy, Request, Wait, WaitReason, Wake};
+use crate::{
+    AnnotationsDigest, Facts, ObservedUid, PodFacts, Policy, Request, Wait, WaitReason, Wake,
+};
 
 /// The live pod of a request, once everything the request says about it is found true.
 pub(crate) fn verify<'a>(
@@ -162,7 +164,8 @@ fn verify_projection(request: &Request, policy: &Policy, pod: &PodFacts) -> Resu
             ),
         ));
     }
-    if of_signer.any(|projection| projection.annotations == *annotations) {
+    let asked = AnnotationsDigest::of(annotations);
+    if of_signer.any(|projection| projection.annotations == asked) {
         return Ok(());
     }
     Err(Wait::new(

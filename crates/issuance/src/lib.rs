@@ -43,7 +43,8 @@ pub use decision::{
     Decision, Denial, DenialReason, Note, NoteReason, Plan, Wait, WaitReason, Wake,
 };
 pub use facts::{
-    FactIndex, Facts, Labels, ObservedUid, PodFacts, Projection, ServiceFacts, ServiceKind,
+    AnnotationsDigest, FactIndex, Facts, Labels, ObservedUid, PodFacts, Projection, ServiceFacts,
+    ServiceKind,
 };
 pub use lifetime::{LifetimePolicy, LifetimePolicyError, Schedule};
 pub use policy::{NamePolicy, Policy, UnknownAnnotations, Unprojected};

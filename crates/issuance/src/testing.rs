@@ -11,8 +11,9 @@ use podcert_pki::{
 };
 
 use crate::{
-    Decision, Denial, FactIndex, Labels, NamePolicy, Plan, PodFacts, Policy, Projection, Request,
-    RequestedKey, ServiceFacts, ServiceKind, Wait, decide, pod_identity, service_dns, spiffe,
+    AnnotationsDigest, Decision, Denial, FactIndex, Labels, NamePolicy, Plan, PodFacts, Policy,
+    Projection, Request, RequestedKey, ServiceFacts, ServiceKind, Wait, decide, pod_identity,
+    service_dns, spiffe,
 };
 
 pub(crate) static LEAF_KEY: LazyLock<PublicKey> = LazyLock::new(|| {
@@ -85,7 +86,7 @@ impl World {
             labels: labels(&[("app", "web"), ("tier", "front")]),
             projections: vec![Projection {
                 signer: policy.signer.clone(),
-                annotations: BTreeMap::new(),
+                annotations: AnnotationsDigest::of(&BTreeMap::new()),
             }],
         };
         let request = Request {
@@ -122,9 +123,8 @@ impl World {
         self.request
             .annotations
             .insert(key.to_owned(), value.to_owned());
-        self.pod().projections[0]
-            .annotations
-            .insert(key.to_owned(), value.to_owned());
+        let annotations = AnnotationsDigest::of(&self.request.annotations);
+        self.pod().projections[0].annotations = annotations;
     }
 
     pub(crate) fn service(&mut self, name: &str, selector: &[(&str, &str)]) {

@@ -29,6 +29,7 @@ mod csr;
 mod extension;
 #[cfg(test)]
 mod fixtures;
+mod hash;
 pub mod inspect;
 mod issuer;
 mod keys;
@@ -45,6 +46,7 @@ pub use crate::{
     extension::{
         ExtensionError, ExtensionOid, LeafExtension, OidError, PodIdentity, PodIdentityWithUids,
     },
+    hash::sha256,
     issuer::{IssueError, IssuerContext, Serial, TbsCertificate},
     keys::{KeyError, KeyType, PrivateKey, PublicKey, SignatureAlgorithm, UnsupportedKey},
     leaf::{ExtKeyUsages, LeafNames, LeafSpec, SpecError, Validity},

@@ -118,6 +118,9 @@ impl Replica {
         spec.holder_identity = Some(self.name.clone());
         spec.lease_duration_seconds = i32::try_from(DURATION_SECONDS).ok();
         spec.renew_time = Some(MicroTime(now));
+        // There, unless the Lease was made by somebody else.
+        spec.acquire_time.get_or_insert(MicroTime(now));
+        spec.lease_transitions.get_or_insert(1);
         lease
     }
 

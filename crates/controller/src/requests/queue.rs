@@ -71,6 +71,8 @@ pub(crate) struct Queue {
     world: World,
     tracked: HashMap<Uid, Tracked>,
     ready: VecDeque<Uid>,
+    /// Whether more of them are to be looked at soon.
+    paused: bool,
     // Queued, but to be read at v1beta1 first.
     unread: VecDeque<Uid>,
     versions: InUse,
@@ -124,6 +126,7 @@ impl Queue {
                 .collect(),
             tracked: HashMap::new(),
             ready: VecDeque::new(),
+            paused: false,
             unread: VecDeque::new(),
             versions: InUse::default(),
             owners: Owners::Alone,

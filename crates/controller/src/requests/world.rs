@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::runtime::watcher::Event;
 use podcert_issuance::{
-    FactIndex, Facts, Labels, ObservedUid, PodFacts, Projection, ServiceFacts, ServiceKind,
-    SignerName,
+    AnnotationsDigest, FactIndex, Facts, Labels, ObservedUid, PodFacts, Projection, ServiceFacts,
+    ServiceKind, SignerName,
 };
 use podcert_resources::{Identity, Pod, Service};
 
@@ -350,7 +350,7 @@ impl World {
                     .find(|signer| signer.as_str() == projection.signer_name)?;
                 Some(Projection {
                     signer: signer.clone(),
-                    annotations: projection.user_annotations.clone(),
+                    annotations: AnnotationsDigest::of(&projection.user_annotations),
                 })
             })
             .collect();
@@ -360,7 +360,7 @@ impl World {
         let mut metadata = pod.metadata;
         let uid = metadata.uid.take()?;
         let labels = match metadata.labels.take() {
-            Some(labels) if labels_count => labels,
+            Some(labels) if labels_count => moderate(labels),
             _ => BTreeMap::new(),
         };
         let (namespace, name) = names(metadata)?;
@@ -398,6 +398,22 @@ impl Facts for World {
     }
 }
 
+/// `labels`, or none if nobody means them: an object may have a megabyte of them, and all are kept in memory. A pod
+/// without labels is selected by no Service, and a Service without a selector selects none.
+fn moderate(labels: Labels) -> Labels {
+    let bytes: usize = labels
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    if bytes > MOST_LABELS {
+        return Labels::new();
+    }
+    labels
+}
+
+/// Bytes: some hundred labels of the longest.
+const MOST_LABELS: usize = 64 * 1024;
+
 fn service_facts(mut service: Service) -> Option<(String, ServiceFacts)> {
     let kind = match service.type_() {
         "ClusterIP" | "" => ServiceKind::ClusterIp,
@@ -412,7 +428,7 @@ fn service_facts(mut service: Service) -> Option<(String, ServiceFacts)> {
         ServiceFacts {
             name,
             kind,
-            selector: service.into_selector(),
+            selector: moderate(service.into_selector()),
         },
     ))
 }

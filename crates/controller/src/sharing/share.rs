@@ -114,6 +114,9 @@ impl Owners {
     pub(crate) fn own_request(&self, namespace: &str, name: &str, passed: usize) -> bool {
         let item = [namespace, "/", name];
         match (self, passed) {
+            // Leases of many that do not answer must not keep it from one that does: a request lives fifteen minutes,
+            // and what is answered twice is refused once.
+            (Self::Among(_), EVERYBODY..) => true,
             (Self::Among(replicas), 1..) => {
                 let live = replicas.live.iter().map(String::as_str);
                 rendezvous::in_turn(&item, live, passed) == Some(&replicas.me)
@@ -151,6 +154,9 @@ impl Owners {
         }
     }
 }
+
+/// Once a request was passed on so often, at a minute each, all that live answer it.
+const EVERYBODY: usize = 3;
 
 impl Replicas {
     fn owner(&self, item: &[&str]) -> Option<&str> {
@@ -269,6 +275,22 @@ mod tests {
 
     fn term(terms: &mut Terms, now: Instant, permission: Permission) -> u64 {
         terms.at(now, permission, &Jitter::seeded(1)).0
+    }
+
+    #[test]
+    fn invented_replicas_keep_a_request_from_nobody_for_long() {
+        let names: Vec<String> = (0..100)
+            .map(|number| format!("invented-{number}"))
+            .collect();
+        let mut live: Vec<&str> = names.iter().map(String::as_str).collect();
+        live.push("me");
+        let owners = Owners::among("me", &live);
+        let own = |passed| {
+            let own = |number: &u32| owners.own_request("shop", &format!("r{number}"), passed);
+            (0..100).filter(own).count()
+        };
+        assert!(own(EVERYBODY - 1) < 20);
+        assert_eq!(own(EVERYBODY), 100);
     }
 
     #[test]

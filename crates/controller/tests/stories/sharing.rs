@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use podcert_apiserver::{Effect, Verb};
 use podcert_pki::TrustBundle;
 use serde_json::{Value, json};
@@ -282,7 +283,14 @@ async fn leases_of_the_past_and_nonsense_hold_nobody_up() {
     let hours_ago = cluster.now() - Duration::from_secs(7200);
     // Of a replica that is long dead, and of an earlier process under this name.
     create(&cluster.leases(), go_lease(B, hours_ago)).await;
-    create(&cluster.leases(), go_lease(A, hours_ago)).await;
+    // With a date that Kubernetes takes, and its types in Rust cannot be read with.
+    let mut last = go_lease(A, hours_ago);
+    last["spec"]["renewTime"] = json!("9999-12-31T23:59:59.000000Z");
+    let leases = ApiResource::erase::<Lease>(&());
+    let leases: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), NAMESPACE, &leases);
+    create(&leases, last).await;
+    assert!(cluster.leases().get(A).await.is_err());
     for (number, spec) in [
         json!({}),
         json!({"holderIdentity": "nobody"}),

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use podcert_pki::{ExtKeyUsages, KeyType, PrivateKey, empty_csr};
@@ -6,7 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::status_rules::{self, IssuedStatus};
 use crate::testing::{LEAF_KEY, TestCa, World, at, validity};
-use crate::{FactIndex, NoteReason, Projection, UnknownAnnotations, Unprojected};
+use crate::{
+    AnnotationsDigest, FactIndex, NoteReason, Projection, UnknownAnnotations, Unprojected,
+};
 
 #[test]
 fn a_pod_gets_the_id_of_its_service_account() {
@@ -103,9 +106,8 @@ const MISMATCHES: &[Mismatch] = &[
         "the pod has annotations the request has not",
         |world| {
             for projection in &mut world.pod().projections {
-                projection
-                    .annotations
-                    .insert("a.b/c".to_owned(), "e".to_owned());
+                let annotations = BTreeMap::from([("a.b/c".to_owned(), "e".to_owned())]);
+                projection.annotations = AnnotationsDigest::of(&annotations);
             }
         },
         WaitReason::AnnotationsMismatch,
@@ -234,10 +236,34 @@ fn one_of_several_projections_is_enough() {
         .insert("a.b/c".to_owned(), "d".to_owned());
     let other = Projection {
         signer: world.policy.signer.clone(),
-        annotations: world.request.annotations.clone(),
+        annotations: AnnotationsDigest::of(&world.request.annotations),
     };
     world.pod().projections.push(other);
     world.plan();
+}
+
+#[test]
+fn annotations_are_the_same_only_if_key_and_value_are() {
+    let of = |all: &[(&str, &str)]| {
+        let all = all.iter();
+        AnnotationsDigest::of(
+            &all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
+    };
+    let known = of(&[("a.b/c", "de"), ("f", "g")]);
+    assert_eq!(known, of(&[("f", "g"), ("a.b/c", "de")]));
+    for other in [
+        of(&[]),
+        of(&[("a.b/c", "de")]),
+        of(&[("a.b/c", "d"), ("ef", "g")]),
+        of(&[("a.b/cd", "e"), ("f", "g")]),
+        of(&[("a.b/c", "def"), ("", "g")]),
+        of(&[("a.b/c", "de"), ("f", "g"), ("", "")]),
+    ] {
+        assert_ne!(known, other);
+    }
+    assert_ne!(of(&[]), of(&[("", "")]));
 }
 
 #[test]

@@ -44,11 +44,23 @@ pub(crate) enum Answer {
 
 impl Queue {
     /// The next answer to give. `date` is the API server's time.
+    ///
+    /// It looks at no more than [`AT_A_TIME`] requests: one pod may have thousands that wait, each change of which
+    /// has all of them decided again, and other things are done on the same thread. Then it answers with nothing and
+    /// is [paused](Self::paused).
     pub(crate) fn next(&mut self, date: Timestamp, now: Instant) -> Option<Work> {
+        self.paused = false;
         if !self.world.is_listed() {
             return None;
         }
+        let mut looked_at = 0;
         while let Some(uid) = self.ready.pop_front() {
+            if looked_at == AT_A_TIME {
+                self.ready.push_front(uid);
+                self.paused = true;
+                return None;
+            }
+            looked_at += 1;
             let Some(entry) = self.tracked.get_mut(&uid) else {
                 continue;
             };
@@ -124,6 +136,11 @@ impl Queue {
         None
     }
 
+    /// Whether [`Self::next`] has more to look at, for which it wants to be called again soon.
+    pub(crate) fn paused(&self) -> bool {
+        self.paused
+    }
+
     /// The next request to read.
     pub(crate) fn next_unread(&mut self, now: Instant) -> Option<Unread> {
         while let Some(uid) = self.unread.pop_front() {
@@ -149,6 +166,9 @@ impl Queue {
         None
     }
 }
+
+/// Some milliseconds.
+const AT_A_TIME: usize = 64;
 
 impl Tracked {
     /// Whether it is this replica's to answer.

@@ -849,3 +849,47 @@ proptest! {
         prop_assert_eq!(cures.all_pods().len(), usize::try_from(waiting(&queue)).unwrap());
     }
 }
+
+#[test]
+fn who_has_thousands_that_wait_holds_up_nobody_for_long() {
+    let mut queue = started();
+    queue.observe_pod(Event::Apply(pod("web")));
+    // No Service selects the pod: all wait, and its next change has all of them decided again.
+    for number in 0..200 {
+        ask(&mut queue, DNS, request(&format!("r{number}"), "web", DNS));
+    }
+    ask(&mut queue, SPIFFE, request("last", "web", SPIFFE));
+    let mut calls = 0;
+    let work = loop {
+        calls += 1;
+        match queue.next(date(), now()) {
+            Some(work) => break work,
+            None => assert!(queue.paused(), "forgotten after {calls} calls"),
+        }
+    };
+    assert_eq!(work.uid.as_ref(), "last");
+    assert_eq!(calls, 4);
+    assert!(queue.next(date(), now()).is_none() && !queue.paused());
+}
+
+#[test]
+fn labels_and_selectors_that_nobody_means_are_none() {
+    let mut queue = started();
+    let mut many = json!({"app": "web"});
+    for number in 0..700 {
+        many[format!("example.com/{number:0>63}")] = json!("value of a label, for its length");
+    }
+    let sources = json!([{"podCertificate": {"signerName": SIGNERS[DNS]}}]);
+    let large = json!({
+        "metadata": {"namespace": "shop", "name": "large", "uid": "large", "labels": many},
+        "spec": {"nodeName": "n", "serviceAccountName": "default", "volumes": [
+            {"projected": {"sources": sources}},
+        ]},
+    });
+    queue.observe_pod(Event::Apply(serde_json::from_value(large).unwrap()));
+    queue.observe_pod(Event::Apply(pod("web")));
+    queue.observe_service(Event::Apply(service("web", "web")));
+    ask(&mut queue, DNS, request("of-large", "large", DNS));
+    ask(&mut queue, DNS, request("of-web", "web", DNS));
+    assert_eq!(drain(&mut queue), ["of-web"]);
+}
