@@ -1,5 +1,5 @@
 //! Questions: SelfSubjectAccessReview, SelfSubjectRulesReview and SelfSubjectReview about oneself,
-//! TokenReview about a token.
+//! SubjectAccessReview about somebody, TokenReview about a token.
 //!
 //! They are resources that are only created and never kept: the answer is the object with its
 //! status. `kubectl auth can-i` and `kubectl auth whoami` ask them. What they say is what the
@@ -30,6 +30,7 @@ pub(crate) struct Review {
 #[derive(Clone, Copy, Debug)]
 enum Question {
     Access,
+    AccessOfSomebody,
     Rules,
     Token,
     User,
@@ -65,6 +66,13 @@ pub(crate) static REVIEWS: &[Review] = &[
         kind: "SelfSubjectRulesReview",
         question: Question::Rules,
     },
+    Review {
+        group: "authorization.k8s.io",
+        plural: "subjectaccessreviews",
+        singular: "subjectaccessreview",
+        kind: "SubjectAccessReview",
+        question: Question::AccessOfSomebody,
+    },
 ];
 
 impl Review {
@@ -89,7 +97,10 @@ impl Review {
         let authorizer = server.inner.authorizer.as_ref();
         let mut review = parse(body, self.kind, &self.api_version())?;
         let status = match self.question {
-            Question::Access => self.access(&review, user, authorizer)?,
+            Question::Access => self.access(&review, Some(user), authorizer)?,
+            Question::AccessOfSomebody => {
+                self.access(&review, subject(&review).as_ref(), authorizer)?
+            }
             Question::Rules => {
                 let namespace = text(&review, &["spec", "namespace"]);
                 if namespace.is_empty() {
@@ -114,7 +125,7 @@ impl Review {
                     map.insert("metadata".into(), json!({}));
                     map.insert("spec".into(), json!({}));
                 }
-                Question::Access | Question::Token => {
+                Question::Access | Question::AccessOfSomebody | Question::Token => {
                     map.entry("metadata").or_insert_with(|| json!({}));
                 }
             }
@@ -122,10 +133,11 @@ impl Review {
         Ok(review)
     }
 
+    /// What `user` may do; nothing if the question names nobody.
     fn access(
         &self,
         review: &Value,
-        user: &User,
+        user: Option<&User>,
         authorizer: &dyn Authorizer,
     ) -> Result<Value, Failure> {
         let part = |field: &str| {
@@ -141,6 +153,11 @@ impl Review {
                 let error = FieldError::invalid_raw("spec", path.unwrap_or(&Value::Null), why);
                 return Err(Failure::invalid_as(self.group, self.kind, "", &[error]));
             }
+        };
+        let Some(user) = user else {
+            let error =
+                FieldError::required("spec.user", "at least one of user or group must be specified");
+            return Err(Failure::invalid_as(self.group, self.kind, "", &[error]));
         };
         let selector = resource.get("fieldSelector").unwrap_or(&Value::Null);
         let fields: Vec<(String, String)> = list(selector, "requirements")
@@ -207,6 +224,31 @@ pub(crate) fn parse(body: &Bytes, kind: &str, api_version: &str) -> Result<Value
             "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
         ))),
     }
+}
+
+/// Whom a SubjectAccessReview is about: who it says, in the groups that it says and no others.
+fn subject(review: &Value) -> Option<User> {
+    let spec = review.get("spec")?;
+    let extra = spec.get("extra").and_then(Value::as_object);
+    let user = User {
+        name: text(spec, &["user"]).to_owned(),
+        groups: words(spec.get("groups")),
+        uid: Some(text(spec, &["uid"]).to_owned()).filter(|uid| !uid.is_empty()),
+        extra: extra
+            .into_iter()
+            .flatten()
+            .map(|(key, values)| (key.clone(), words(Some(values))))
+            .collect(),
+    };
+    (!user.name.is_empty() || !user.groups.is_empty()).then_some(user)
+}
+
+fn words(values: Option<&Value>) -> Vec<String> {
+    let values = values.and_then(Value::as_array).into_iter().flatten();
+    values
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The status of a TokenReview.

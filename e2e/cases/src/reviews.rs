@@ -9,6 +9,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("reviews/administrators-may-do-everything", administrator),
         Case::new("reviews/access-is-what-a-request-would-get", access),
+        Case::new("reviews/access-of-somebody-else", access_of_somebody),
         Case::new("reviews/a-review-asks-one-question", one_question),
         Case::new("reviews/what-is-null-is-not-asked", nulls),
         Case::new("reviews/rules-are-those-of-bound-roles", rules),
@@ -70,6 +71,46 @@ async fn access(world: World) {
         let review = ask(&world, &user, spec).await.created();
         assert_eq!(review["status"]["allowed"], allowed, "{review}");
     }
+}
+
+async fn access_of_somebody(world: World) {
+    let rules = json!([{
+        "apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "verbs": ["sign"],
+        "resourceNames": ["example.com/*"],
+    }]);
+    let signer = someone_with(&world, "signer", rules).await;
+    let path = format!("{AUTHORIZATION}/subjectaccessreviews");
+    let question = |user: &User, name: &str| {
+        json!({"spec": {"user": user.name, "groups": ["system:authenticated"], "resourceAttributes": {
+            "verb": "sign", "group": "certificates.k8s.io", "resource": "signers", "name": name,
+        }}})
+    };
+    let nobody = someone(&world, "nobody");
+    for (user, name, allowed) in [
+        (&signer, "example.com/*", true),
+        // Names are compared as they are.
+        (&signer, "example.com/a", false),
+        (&nobody, "example.com/*", false),
+    ] {
+        let spec = question(user, name);
+        let review = world.admin().post(&path, &spec).await.created();
+        assert_eq!(review["kind"], "SubjectAccessReview");
+        assert_eq!(review["status"]["allowed"], allowed, "{review}");
+        assert_eq!(review["spec"], spec["spec"]);
+    }
+    // By the groups that are named and no others.
+    let mut spec = question(&nobody, "example.com/*");
+    spec["spec"]["groups"] = json!(["system:masters"]);
+    let review = world.admin().post(&path, &spec).await.created();
+    assert_eq!(review["status"]["allowed"], true, "{review}");
+    // It is a right of its own.
+    let answer = world.as_user(&signer).post(&path, &spec).await;
+    answer.refused(403, "Forbidden");
+    let mut of_nobody = question(&nobody, "example.com/*");
+    of_nobody["spec"]["user"] = json!("");
+    of_nobody["spec"]["groups"] = json!([]);
+    let answer = world.admin().post(&path, &of_nobody).await;
+    answer.refused(422, "Invalid");
 }
 
 async fn one_question(world: World) {

@@ -66,6 +66,7 @@ const SERVED: &[fn(&mut SchemaGenerator)] = &[
     add::<authentication::v1::TokenReview>,
     add::<authorization::v1::SelfSubjectAccessReview>,
     add::<authorization::v1::SelfSubjectRulesReview>,
+    add::<authorization::v1::SubjectAccessReview>,
     add::<autoscaling::v1::Scale>,
     add::<certificates::v1::ClusterTrustBundle>,
     add::<certificates::v1::PodCertificateRequest>,
