@@ -47,13 +47,14 @@ use crate::host::Host;
 )]
 struct Cli {
     /// What to log, such as info, debug or podcert_controller=debug
-    // kube warns of each refused watch; podcert says it once, and what follows from it.
+    // kube warns of each refused watch, and with the whole of each answer that it cannot read; podcert says it
+    // once, and what follows from it.
     #[arg(
         long,
         global = true,
         env = "PODCERT_LOG",
         value_name = "FILTER",
-        default_value = "info,kube_runtime=error",
+        default_value = "info,kube_runtime=error,kube_client=error",
         help_heading = "Logging"
     )]
     log: String,
@@ -117,8 +118,10 @@ fn main() -> ExitCode {
     match enter(cli) {
         Ok(code) => code,
         Err(error) => {
-            // Nothing is left to do if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            // It may repeat what others wrote. Nothing is left to do if standard error is closed.
+            for line in format!("error: {error:#}").lines() {
+                let _ = writeln!(std::io::stderr(), "{}", page::clean(line));
+            }
             ExitCode::FAILURE
         }
     }

@@ -73,17 +73,19 @@ pub(crate) fn wrapped(text: &str, indent: usize) -> String {
 
 /// The text with everything escaped that a terminal would not just show.
 pub(crate) fn clean(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
     text.chars()
         .flat_map(|c| {
-            let escaped = hidden(c).then(|| c.escape_unicode());
+            let escaped = is_hidden(c).then(|| c.escape_unicode());
             let plain = escaped.is_none().then_some(c);
             escaped.into_iter().flatten().chain(plain)
         })
         .collect()
+}
+
+/// Whether a terminal would do something else than to show `c`: obey it, or turn the text around it.
+pub(crate) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A date as people read it.
