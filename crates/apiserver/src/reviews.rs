@@ -155,8 +155,10 @@ impl Review {
             }
         };
         let Some(user) = user else {
-            let error =
-                FieldError::required("spec.user", "at least one of user or group must be specified");
+            let error = FieldError::required(
+                "spec.user",
+                "at least one of user or group must be specified",
+            );
             return Err(Failure::invalid_as(self.group, self.kind, "", &[error]));
         };
         let selector = resource.get("fieldSelector").unwrap_or(&Value::Null);

@@ -199,4 +199,167 @@ async fn a_pod_that_waits_is_explained_until_it_has_its_certificate() {
     assert_eq!(well.status.code(), Some(0), "{}", text(&well));
 }
 
+/// Creates what no type of ours can hold.
+async fn post(client: &Client, path: &str, object: &Value) {
+    let request = http::Request::post(path)
+        .header("content-type", "application/json")
+        .body(object.to_string().into_bytes())
+        .unwrap();
+    client.request::<Value>(request).await.unwrap();
+}
+
+/// A pod of a tenant's that plays a controller.
+fn forged() -> Value {
+    json!({
+        "metadata": {"name": "evil", "labels": {
+            "app.kubernetes.io/name": "podcert", "app.kubernetes.io/component": "controller",
+        }},
+        "spec": {
+            // No node runs it.
+            "schedulerName": "nobody",
+            "containers": [{
+                "name": "x", "image": "x",
+                "command": ["x", "controller", "--enable-spiffe-signer=true",
+                            "--spiffe-signer-name=evil.example/ids",
+                            "--spiffe-trust-domain=evil.example", "--spiffe-ca-pool=/x"],
+            }],
+        },
+    })
+}
+
+fn findings(status: &Value) -> Vec<String> {
+    let findings = status["findings"].as_array().unwrap().iter();
+    findings.map(Value::to_string).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tenant_writes_hides_nothing_and_makes_no_controller() {
+    let sandbox = Sandbox::up();
+    let client = sandbox.client().await;
+    let namespace = json!({"metadata": {"name": "shop"}});
+    create::<Namespace>(Api::all(client.clone()), namespace).await;
+    let status = || {
+        let output = sandbox.run(&["status", "--output=json"]);
+        let report: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
+        (report, output)
+    };
+    let (before, _) = status();
+
+    // Dates that are beyond ours.
+    let never = "9999-12-31T23:59:59.000000Z";
+    let lease = json!({
+        "metadata": {"name": "old", "labels": {
+            "rendezvous.row-major.net/application": "podcert-controller",
+        }},
+        "spec": {"holderIdentity": "old", "leaseDurationSeconds": 15, "renewTime": never},
+    });
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/shop/leases";
+    post(&client, leases, &lease).await;
+    let event = json!({
+        "metadata": {"name": "old"}, "eventTime": never, "reason": "CaPoolRefused", "type": "Warning",
+        "action": "x", "note": "\u{202e}delete your pool",
+        "reportingController": "podcert.dev/controller", "reportingInstance": "x",
+        "regarding": {"kind": "Pod", "namespace": "shop", "name": "evil", "apiVersion": "v1"},
+    });
+    let events = "/apis/events.k8s.io/v1/namespaces/shop/events";
+    post(&client, events, &event).await;
+    let (report, output) = status();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert_eq!(report["signers"], before["signers"], "{report:#}");
+    let told = findings(&report);
+    let says = |told: &[String], words: &[&str]| {
+        let mut told = told.iter();
+        told.any(|one| words.iter().all(|word| one.contains(word)))
+    };
+    let unread = ["warning", "one of Events cannot be read", "shop/old"];
+    assert!(says(&told, &unread), "{report:#}");
+    let ran_out = ["warning", "shop/podcert-controller ran out"];
+    assert!(says(&told, &ran_out), "{report:#}");
+    assert_eq!(told.len(), 2, "{report:#}");
+    assert!(
+        !text(&output).contains("delete your pool"),
+        "{}",
+        text(&output)
+    );
+
+    // A pod that plays a controller.
+    create::<Pod>(Api::namespaced(client.clone(), "shop"), forged()).await;
+    let (report, output) = status();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert_eq!(report["notShown"], json!([]), "{report:#}");
+    let played = ["warning", "may not sign", "shop/evil"];
+    assert!(says(&findings(&report), &played), "{report:#}");
+    assert!(!text(&output).contains("evil.example"), "{}", text(&output));
+
+    // To who may not ask about others' rights it is what it says, which is said.
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let rules = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}]);
+    let metadata = json!({"name": "reader"});
+    post(
+        &client,
+        roles,
+        &json!({"metadata": metadata, "rules": rules}),
+    )
+    .await;
+    let group = "rbac.authorization.k8s.io";
+    let binding = json!({
+        "metadata": metadata,
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "reader"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "reader"}],
+    });
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    post(&client, bindings, &binding).await;
+    let mut kubeconfig =
+        serde_json::to_value(Kubeconfig::read_from(&sandbox.kubeconfig).unwrap()).unwrap();
+    for user in kubeconfig["users"].as_array_mut().unwrap() {
+        user["user"]["as"] = json!("reader");
+    }
+    let file = sandbox.home.path().join("reader.kubeconfig");
+    std::fs::write(&file, kubeconfig.to_string()).unwrap();
+    let file = file.to_str().unwrap();
+    let output = sandbox.run(&["status", "--output=json", "--kubeconfig", file]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let hidden = report["notShown"].as_array().unwrap();
+    assert_eq!(hidden.len(), 1, "{report:#}");
+    assert_eq!(
+        hidden[0]["what"], "whether pods that say they are controllers may sign",
+        "{report:#}"
+    );
+    let why = hidden[0]["why"].as_str().unwrap();
+    assert!(why.contains("taken at their word"), "{report:#}");
+    assert!(text(&output).contains("evil.example/ids"), "{report:#}");
+    let page = sandbox.run(&["status", "--kubeconfig", file]);
+    let words = text(&page).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("may sign cannot be looked at"), "{words}");
+
+    // One that may sign is a controller.
+    let rules = json!([{
+        "apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "verbs": ["sign"],
+        "resourceNames": ["evil.example/*"],
+    }]);
+    let metadata = json!({"name": "evil-signer"});
+    post(
+        &client,
+        roles,
+        &json!({"metadata": metadata, "rules": rules}),
+    )
+    .await;
+    let binding = json!({
+        "metadata": metadata,
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "evil-signer"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": "shop", "name": "default"}],
+    });
+    post(&client, bindings, &binding).await;
+    let (report, _) = status();
+    assert!(!says(&findings(&report), &["may not sign"]), "{report:#}");
+    let controllers = report["controllers"].as_array().unwrap();
+    assert!(
+        controllers
+            .iter()
+            .any(|one| one["signers"] == json!(["evil.example/ids"])),
+        "{report:#}"
+    );
+}
+
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,37 +1,35 @@
 //! podcert in a cluster: who answers, for which signers, with which CAs, and who waits for what.
 
+mod candidates;
 mod controllers;
 mod signers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use podcert_pki::inspect::describe::span;
 use podcert_resources::{ApiVersion, CERTIFICATES_GROUP, ClusterTrustBundle};
 use serde::Serialize;
 
+pub use self::candidates::{
+    Candidate, Configured, Controller, Judged, Lease, MOST_QUESTIONS, Question, Rights, in_turns,
+    questions,
+};
+use self::controllers::has_ended;
 pub use self::controllers::{
-    Configured, ControllerReport, LeaseState, ReplicaReport, answers, controllers,
+    ControllerReport, Found, LeaseState, ReplicaReport, answers, controllers,
 };
 pub use self::signers::{AnchorReport, BundleReport, SignerReport};
-use crate::{Answer, Expectation, NotShown, Request, Said, Shown, Told, reason};
+use crate::{Answer, Expectation, NotShown, Request, Said, Shown, Told, Unread, reason};
 
 /// What was read of a cluster.
 #[expect(missing_debug_implementations, reason = "closures have none")]
 pub struct View<'a> {
     /// The version of certificates.k8s.io that is served; nothing if none is.
     pub version: Option<ApiVersion>,
-    /// Leases labelled as replicas' are.
-    pub leases: Shown<&'a [Lease]>,
-    /// The API server's time when the Leases were read: each is good for some seconds.
-    pub leases_read: Timestamp,
-    /// The pods that hold these Leases, and others that look like controllers.
-    pub pods: Shown<&'a [Pod]>,
-    /// What a controller's pod is told to do by its flags; nothing if they cannot be read.
-    pub configured: &'a dyn Fn(&Pod) -> Option<Configured>,
+    /// What shows itself as a controller.
+    pub found: Found<'a>,
     /// All requests.
     pub requests: Shown<&'a [Request]>,
     /// All Events of podcert.
@@ -40,6 +38,8 @@ pub struct View<'a> {
     pub bundles: Shown<&'a [ClusterTrustBundle]>,
     /// What a controller would do with a request, as far as can be told; in words why it cannot.
     pub expected: &'a dyn Fn(&Request) -> Result<Expectation, String>,
+    /// What could not be read, and is nowhere above.
+    pub unread: &'a [Unread],
     /// The API server's time.
     pub now: Timestamp,
 }
@@ -52,7 +52,7 @@ pub struct ClusterReport {
     pub version: Option<ApiVersion>,
     /// Those who answer, as far as Leases and pods are shown.
     pub controllers: Vec<ControllerReport>,
-    /// Whether both are shown, so that there are no others but such as show themselves by neither.
+    /// Whether both are shown, all of them, so that there are no others but such as show themselves by neither.
     #[serde(skip)]
     pub controllers_are_shown: bool,
     /// Those answered for.
@@ -143,17 +143,19 @@ pub fn assess(view: &View<'_>) -> ClusterReport {
     let waiting = waiting(view, &ours);
     of_waiting(view, &waiting, &controllers, &mut findings);
     of_refused(view, &ours, &mut findings);
+    findings.extend(view.unread.iter().map(|unread| {
+        let cure = "kubectl get on it shows what podcert cannot read, such as a date at the end of the year 9999";
+        Finding::warning(unread.to_string(), cure)
+    }));
     findings.sort_by_key(|finding| finding.severity);
-    let mut not_shown = Vec::new();
-    not_shown.extend(view.leases.as_ref().err().cloned());
-    not_shown.extend(view.pods.as_ref().err().cloned());
+    let mut not_shown = view.found.not_shown();
     not_shown.extend(view.requests.as_ref().err().cloned());
     not_shown.extend(view.events.as_ref().err().cloned());
     not_shown.extend(view.bundles.as_ref().err().cloned());
     ClusterReport {
         version: view.version,
         controllers,
-        controllers_are_shown: view.leases.is_ok() && view.pods.is_ok(),
+        controllers_are_shown: view.found.is_all(),
         signers,
         waiting,
         findings,
@@ -254,12 +256,24 @@ fn of_waiting(
     ));
     // One outside the cluster that shares no work shows itself by its Events alone.
     let silent = waiting.iter().all(|request| !request.told) && view.events.is_ok();
-    if controllers.is_empty() && silent && view.leases.is_ok() && view.pods.is_ok() {
-        findings.push(Finding::error(
-            "no controller shows itself, by a Lease, as a pod or by Events, and requests wait",
-            "podcert install, or see why its pods are not there",
-        ));
+    if controllers.iter().any(ControllerReport::has_pod) || !silent || !view.found.is_all() {
+        return;
     }
+    findings.push(match controllers.iter().find(|one| one.lives()) {
+        None => Finding::error(
+            "no controller shows itself, by a Lease that holds, as a pod that may sign or by Events, and \
+             requests wait",
+            "podcert install, or see why its pods are not there",
+        ),
+        // It may be one outside the cluster; anybody may write a Lease in a namespace of theirs.
+        Some(alone) => Finding::warning(
+            format!(
+                "requests wait, and no controller shows itself but by Leases without pods, in namespace {}",
+                alone.namespace
+            ),
+            "see whether that is a controller of yours; podcert install",
+        ),
+    });
 }
 
 /// One finding for each signer and reason: a Deployment with a wrong annotation is one thing to correct.

@@ -44,6 +44,42 @@ impl fmt::Display for NotShown {
     }
 }
 
+/// Objects of a list that are left out because they cannot be read: whoever may write such objects somewhere
+/// hides nobody else's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unread {
+    /// The list: `Leases`.
+    pub what: String,
+    /// How many there are.
+    pub count: usize,
+    /// The first, with its namespace.
+    pub first: String,
+}
+
+impl Unread {
+    /// As something hidden.
+    #[must_use]
+    pub fn not_shown(&self) -> NotShown {
+        NotShown {
+            what: format!("{} of {}, the first {},", self.count, self.what, self.first),
+            why: "podcert cannot read them, such as a date at the end of the year 9999".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, count, first } = self;
+        match count {
+            1 => write!(f, "one of {what} cannot be read and is left out: {first}"),
+            _ => write!(
+                f,
+                "{count} of {what} cannot be read and are left out, the first {first}"
+            ),
+        }
+    }
+}
+
 /// What was read, or why it could not be.
 pub type Shown<T> = Result<T, NotShown>;
 

@@ -30,6 +30,8 @@ pub struct View<'a> {
     pub expected: &'a dyn Fn(&Request) -> Result<Expectation, String>,
     /// Whether anybody answers for a signer; nothing if that is not known.
     pub answered: &'a dyn Fn(&str) -> Option<bool>,
+    /// What else could not be looked at.
+    pub hidden: &'a [NotShown],
     /// The API server's time.
     pub now: Timestamp,
 }
@@ -211,6 +213,7 @@ pub fn explain(view: &View<'_>) -> PodReport {
     not_shown.extend(view.requests.as_ref().err().cloned());
     not_shown.extend(view.events.as_ref().err().cloned());
     not_shown.extend(view.bundles.as_ref().err().cloned());
+    not_shown.extend_from_slice(view.hidden);
     let metadata = &pod.metadata;
     PodReport {
         namespace: metadata.namespace.clone().unwrap_or_default(),

@@ -140,23 +140,28 @@ impl Request {
 }
 
 /// What podcert said of requests in Events.
+///
+/// An Event is believed about requests of its own namespace: who may write Events in another says nothing of them.
 #[derive(Debug, Default)]
-pub struct Said<'a>(HashMap<&'a str, &'a Event>);
+pub struct Said<'a>(HashMap<(&'a str, &'a str), &'a Event>);
 
 impl<'a> Said<'a> {
     /// Of each request the newest of `events`.
     pub fn in_events(events: &'a [Event]) -> Self {
-        let mut newest: HashMap<&str, &Event> = HashMap::new();
+        let mut newest: HashMap<(&str, &str), &Event> = HashMap::new();
         for event in events {
             let is_own = event.reporting_controller.as_deref() == Some(REPORTING_CONTROLLER);
             let related = event.related.as_ref();
-            let Some(uid) = related.and_then(|related| related.uid.as_deref()) else {
+            let (Some(namespace), Some(uid)) = (
+                event.metadata.namespace.as_deref(),
+                related.and_then(|related| related.uid.as_deref()),
+            ) else {
                 continue;
             };
             if !is_own {
                 continue;
             }
-            let known = newest.entry(uid).or_insert(event);
+            let known = newest.entry((namespace, uid)).or_insert(event);
             if known.event_time.as_ref().map(|at| at.0) <= event.event_time.as_ref().map(|at| at.0)
             {
                 *known = event;
@@ -167,7 +172,7 @@ impl<'a> Said<'a> {
 
     /// What was said last of `request`.
     pub fn of(&self, request: &Request) -> Option<Told> {
-        let last = self.0.get(request.uid())?;
+        let last = self.0.get(&(request.namespace(), request.uid()))?;
         Some(Told {
             reason: last.reason.clone()?,
             message: last.note.clone().unwrap_or_default(),

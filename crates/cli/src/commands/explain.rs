@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
-use podcert_diagnosis::Expectation;
 use podcert_diagnosis::cluster::{self, ControllerReport};
 use podcert_diagnosis::pod::{self, PodReport, State, View};
+use podcert_diagnosis::{Expectation, NotShown, Unread};
 use podcert_issuance::Policy;
 use podcert_runtime::SharedClock;
 
@@ -97,32 +97,50 @@ async fn report(reader: &Reader, namespace: &str, name: &str) -> Result<PodRepor
         .iter()
         .flatten()
         .any(|request| is_own(request) && requests.open.contains_key(request.uid()));
-    let (controllers, policies, all_shown) = if waits {
-        answering(reader).await?
-    } else {
-        (Vec::new(), Vec::new(), false)
+    let answering = match waits {
+        true => Answering::find(reader).await?,
+        false => Answering::default(),
     };
-    let expected = Expectations::of(reader, &requests, is_own, &policies, &bundles).await?;
+    let policies = &answering.policies;
+    let expected = Expectations::of(reader, &requests, is_own, policies, &bundles).await?;
     let expect = |request: &podcert_diagnosis::Request| -> Result<Expectation, String> {
         expected.get(request)
     };
+    let mut hidden = answering.hidden.clone();
+    hidden.extend(reader.unread().iter().map(Unread::not_shown));
     Ok(pod::explain(&View {
         pod: &pod,
         requests: requests.all.as_deref().map_err(Clone::clone),
         events: events.as_deref().map_err(Clone::clone),
         bundles: bundles.as_deref().map_err(Clone::clone),
         expected: &expect,
-        answered: &|signer| cluster::answers(&controllers, all_shown, signer),
+        answered: &|signer| cluster::answers(&answering.controllers, answering.all_shown, signer),
+        hidden: &hidden,
         now: reader.now(),
     }))
 }
 
-/// Who answers, and how, and whether all who do would show themselves.
-async fn answering(reader: &Reader) -> Result<(Vec<ControllerReport>, Vec<Policy>, bool)> {
-    let found = Controllers::find(reader).await?;
-    let policies = found.policies();
-    let all_shown = found.leases.is_ok() && found.pods.is_ok();
-    Ok((found.report(), policies, all_shown))
+/// Who answers.
+#[derive(Default)]
+struct Answering {
+    controllers: Vec<ControllerReport>,
+    policies: Vec<Policy>,
+    /// Whether all who do would show themselves.
+    all_shown: bool,
+    /// Why not all of that is sure.
+    hidden: Vec<NotShown>,
+}
+
+impl Answering {
+    async fn find(reader: &Reader) -> Result<Self> {
+        let found = Controllers::find(reader).await?;
+        Ok(Self {
+            controllers: cluster::controllers(&found.found()),
+            policies: found.policies(),
+            all_shown: found.found().is_all(),
+            hidden: found.hidden(),
+        })
+    }
 }
 
 /// Namespace and name of a pod as it was given.

@@ -9,7 +9,7 @@ use podcert_diagnosis::cluster::{self, View};
 use podcert_diagnosis::{Expectation, Request};
 use podcert_runtime::SharedClock;
 
-use crate::observed::{Controllers, Expectations, Reader, configured};
+use crate::observed::{Controllers, Expectations, Reader};
 use crate::output::{self, Format};
 use crate::page::Ink;
 
@@ -51,14 +51,12 @@ pub(crate) async fn run(args: Args, clock: SharedClock) -> Result<ExitCode> {
     let now = reader.now();
     let report = cluster::assess(&View {
         version: requests.version,
-        leases: controllers.leases.as_deref().map_err(Clone::clone),
-        leases_read: controllers.leases_read,
-        pods: controllers.pods.as_deref().map_err(Clone::clone),
-        configured: &configured,
+        found: controllers.found(),
         requests: requests.all.as_deref().map_err(Clone::clone),
         events: events.as_deref().map_err(Clone::clone),
         bundles: bundles.as_deref().map_err(Clone::clone),
         expected: &expect,
+        unread: &reader.unread(),
         now,
     });
     match args.output {

@@ -1,31 +1,40 @@
 //! Objects, read once.
+//!
+//! Lists hold what many people may write, so an object that cannot be read is left out and counted
+//! ([`Reader::unread`]), and hides nothing but itself.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::Request as HttpRequest;
 use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
 use k8s_openapi::api::certificates::v1::PodCertificateRequest as Whole;
 use k8s_openapi::api::events::v1::Event;
 use kube::Client;
-use podcert_diagnosis::{NotShown, Request, Shown};
+use podcert_diagnosis::cluster::{Question, Rights};
+use podcert_diagnosis::{NotShown, Request, Shown, Unread};
 use podcert_resources::event::REPORTING_CONTROLLER;
 use podcert_resources::{
     ApiVersion, CERTIFICATES_GROUP, ClusterTrustBundle, PodCertificateRequest,
 };
 use podcert_runtime::{Clock as _, ServerClock, SharedClock};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::Value;
 
+use super::pages::{self, Failed};
 use crate::kubeconfig;
 
 /// Reads a cluster.
 pub(crate) struct Reader {
     client: Client,
     clock: Arc<ServerClock>,
+    unread: Mutex<Vec<Unread>>,
 }
 
 /// Requests, in the version that is served.
@@ -48,7 +57,14 @@ impl Reader {
         Ok(Self {
             client: connection.client().clone(),
             clock: Arc::clone(connection.server_clock()),
+            unread: Mutex::default(),
         })
+    }
+
+    /// What could not be read of the lists so far, and was left out.
+    pub(crate) fn unread(&self) -> Vec<Unread> {
+        let unread = self.unread.lock();
+        unread.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The API server's time, once it has answered something.
@@ -72,7 +88,11 @@ impl Reader {
     ) -> Result<Shown<Option<T>>> {
         match self.get(path).await {
             Ok(object) => Ok(Ok(Some(object))),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Ok(None)),
+            Err(error) if error.code() == Some(404) => Ok(Ok(None)),
+            Err(Failed::Unreadable(error)) => Ok(Err(NotShown {
+                what: what.to_owned(),
+                why: format!("podcert cannot read it: {error}"),
+            })),
             Err(error) => Ok(Err(not_shown(error, what)?)),
         }
     }
@@ -89,8 +109,8 @@ impl Reader {
         what: &str,
     ) -> Result<Shown<Vec<T>>> {
         match self.pages(path, selectors).await {
-            Ok(objects) => Ok(Ok(objects)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Ok(Vec::new())),
+            Ok(objects) => Ok(Ok(self.read(objects, what))),
+            Err(error) if error.code() == Some(404) => Ok(Ok(Vec::new())),
             Err(error) => Ok(Err(not_shown(error, what)?)),
         }
     }
@@ -121,9 +141,7 @@ impl Reader {
         };
         let mut all = Vec::with_capacity(objects.len());
         let mut open = HashMap::new();
-        for object in objects {
-            let lean = PodCertificateRequest::deserialize(&object).with_context(|| what.clone())?;
-            let whole = Whole::deserialize(object).with_context(|| what.clone())?;
+        for Both { lean, whole } in self.read(objects, &what) {
             if lean.settled().is_none()
                 && let Some(uid) = lean.metadata.uid.clone()
             {
@@ -167,8 +185,8 @@ impl Reader {
                 None => format!("{group}/{plural}"),
             };
             return match self.pages(&path, "").await {
-                Ok(objects) => Ok(Some((version, Ok(objects)))),
-                Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                Ok(objects) => Ok(Some((version, Ok(self.read(objects, what))))),
+                Err(error) if error.code() == Some(404) => continue,
                 Err(error) => {
                     let not_shown = not_shown(error, what)?;
                     // Rights are looked at before it is known whether there is such a path.
@@ -195,8 +213,7 @@ impl Reader {
         }
         match self.get::<Resources>(group).await {
             Ok(served) => served.resources.iter().any(|one| one.name == plural),
-            Err(kube::Error::Api(status)) => status.code != 404,
-            Err(_) => true,
+            Err(error) => error.code() != Some(404),
         }
     }
 
@@ -226,48 +243,114 @@ impl Reader {
             .await
     }
 
-    async fn pages<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        selectors: &str,
-    ) -> Result<Vec<T>, kube::Error> {
-        #[derive(Deserialize)]
-        #[serde(bound = "T: DeserializeOwned")]
-        struct List<T> {
-            #[serde(default)]
-            metadata: Metadata,
-            items: Vec<T>,
+    /// Which of these the API server answers with yes.
+    ///
+    /// # Errors
+    /// When the server does not answer, or with something else.
+    pub(crate) async fn rights(&self, questions: Vec<Question>) -> Result<Shown<Rights>> {
+        let what = "whether pods that say they are controllers may sign";
+        // A name of two questions is asked about once.
+        let mut asked: BTreeMap<(String, String), &Question> = BTreeMap::new();
+        for question in &questions {
+            let names = question.names().into_iter();
+            asked.extend(names.map(|name| ((question.user(), name), question)));
         }
-        #[derive(Default, Deserialize)]
-        struct Metadata {
-            #[serde(rename = "continue")]
-            next: Option<String>,
-        }
-        let mut objects = Vec::new();
-        let mut next = String::new();
-        loop {
-            let mut query = format!("{path}?limit={PAGE}");
-            if !selectors.is_empty() {
-                let _ = write!(query, "&{selectors}");
+        let answers: Result<HashMap<(String, String), bool>, Failed> = stream::iter(asked)
+            .map(async |(key, question)| {
+                let may = self.may_sign(&key.0, &question.groups(), &key.1).await?;
+                Ok((key, may))
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await;
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                let mut not_shown = not_shown(error, what)?;
+                not_shown.why.push_str("; so they are taken at their word");
+                return Ok(Err(not_shown));
             }
-            if !next.is_empty() {
-                let token: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
-                let _ = write!(query, "&continue={token}");
-            }
-            let list: List<T> = self.get(&query).await?;
-            objects.extend(list.items);
-            match list.metadata.next.filter(|next| !next.is_empty()) {
-                Some(token) => next = token,
-                None => return Ok(objects),
-            }
-        }
+        };
+        let judged = questions.into_iter().map(|question| {
+            let user = question.user();
+            let mut names = question.names().into_iter();
+            let may = names.any(|name| answers.get(&(user.clone(), name)) == Some(&true));
+            (question, may)
+        });
+        Ok(Ok(judged.collect()))
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, kube::Error> {
-        let request = HttpRequest::get(path).body(Vec::new());
-        self.client
-            .request(request.map_err(kube::Error::HttpError)?)
-            .await
+    async fn may_sign(&self, user: &str, groups: &[String], name: &str) -> Result<bool, Failed> {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(user.to_owned()),
+                groups: Some(groups.to_vec()),
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some(CERTIFICATES_GROUP.to_owned()),
+                    resource: Some("signers".to_owned()),
+                    verb: Some("sign".to_owned()),
+                    name: Some(name.to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let body = serde_json::to_vec(&review).map_err(Failed::Unreadable)?;
+        let request = HttpRequest::post("/apis/authorization.k8s.io/v1/subjectaccessreviews")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body);
+        let answer: SubjectAccessReview = self.answer(request).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    async fn pages(&self, path: &str, selectors: &str) -> Result<Vec<Value>, Failed> {
+        pages::all(path, selectors, async |query| self.get(&query).await).await
+    }
+
+    /// Those of `objects` that can be read.
+    fn read<T: DeserializeOwned>(&self, objects: Vec<Value>, what: &str) -> Vec<T> {
+        let (objects, unread) = pages::read(objects, what);
+        if let Some(new) = unread {
+            let unread = self.unread.lock();
+            let mut unread = unread.unwrap_or_else(PoisonError::into_inner);
+            match unread.iter_mut().find(|known| known.what == new.what) {
+                // Listed again.
+                Some(known) => *known = new,
+                None => unread.push(new),
+            }
+        }
+        objects
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
+        self.answer(HttpRequest::get(path).body(Vec::new())).await
+    }
+
+    async fn answer<T: DeserializeOwned>(
+        &self,
+        request: Result<HttpRequest<Vec<u8>>, http::Error>,
+    ) -> Result<T, Failed> {
+        let request = request.map_err(kube::Error::HttpError)?;
+        // Read here: what the client cannot read, it logs whole.
+        let text = self.client.request_text(request).await?;
+        serde_json::from_str(&text).map_err(Failed::Unreadable)
+    }
+}
+
+/// A request as a controller reads it, and whole.
+struct Both {
+    lean: PodCertificateRequest,
+    whole: Whole,
+}
+
+impl<'de> Deserialize<'de> for Both {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let object = Value::deserialize(deserializer)?;
+        Ok(Self {
+            lean: PodCertificateRequest::deserialize(&object).map_err(D::Error::custom)?,
+            whole: Whole::deserialize(object).map_err(D::Error::custom)?,
+        })
     }
 }
 
@@ -279,13 +362,13 @@ pub(crate) fn is_name(text: &str) -> bool {
 
 /// # Errors
 /// The error, if it is none of rights.
-fn not_shown(error: kube::Error, what: &str) -> Result<NotShown> {
+fn not_shown(error: Failed, what: &str) -> Result<NotShown> {
     match error {
-        kube::Error::Api(status) if status.code == 403 => Ok(NotShown {
+        Failed::Kube(kube::Error::Api(status)) if status.code == 403 => Ok(NotShown {
             what: what.to_owned(),
             why: status.message,
         }),
-        kube::Error::Api(status) if status.code == 401 => Err(anyhow!(
+        Failed::Kube(kube::Error::Api(status)) if status.code == 401 => Err(anyhow!(
             "the API server does not know who asks ({}): the kubeconfig's credentials are not valid",
             status.message
         )),
@@ -293,4 +376,5 @@ fn not_shown(error: kube::Error, what: &str) -> Result<NotShown> {
     }
 }
 
-const PAGE: u32 = 500;
+/// Questions side by side.
+const AT_ONCE: usize = 8;

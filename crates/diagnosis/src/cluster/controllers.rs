@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use podcert_pki::inspect::describe::span;
 use podcert_resources::event::REPORTING_CONTROLLER;
-use podcert_resources::lease::APPLICATION_LABEL;
 use serde::Serialize;
 
-use super::{Finding, View};
-use crate::reason;
+use super::candidates::Judged;
+use super::{Candidate, Configured, Finding, Lease, Rights, View};
+use crate::{NotShown, Shown, reason};
 
 /// The replicas of one application.
 #[derive(Clone, Debug, Serialize)]
@@ -45,20 +44,53 @@ pub struct ReplicaReport {
     pub node: Option<String>,
     /// The image it runs.
     pub image: Option<String>,
-    /// How often its container was started again.
-    pub restarts: i32,
+    /// How often its containers were started again.
+    pub restarts: i64,
     /// When its pod was made.
     #[serde(skip)]
     created: Option<Timestamp>,
 }
 
-/// What the command line of a controller's pod says.
-#[derive(Clone, Debug, Default)]
-pub struct Configured {
-    /// The signers it answers for.
-    pub signers: Vec<String>,
-    /// The application whose work it shares.
-    pub application: Option<String>,
+/// What shows itself as a controller.
+#[derive(Clone, Debug)]
+pub struct Found<'a> {
+    /// Leases labelled as replicas' are.
+    pub leases: Shown<&'a [Lease]>,
+    /// The API server's time when they were read: each is good for some seconds.
+    pub read: Timestamp,
+    /// The pods that these Leases name, and others that say they are controllers.
+    pub candidates: Shown<&'a [Candidate]>,
+    /// Which of these may sign.
+    pub rights: Shown<&'a Rights>,
+    /// What was not looked at because there is too much of it.
+    pub left_out: &'a [NotShown],
+}
+
+impl<'a> Found<'a> {
+    /// The pods, by whether they are controllers; nothing if they are hidden.
+    pub fn judged(&self) -> Option<Judged<'a>> {
+        let candidates = self.candidates.as_ref().ok()?;
+        Some(Judged::new(candidates, self.rights.as_ref().ok().copied()))
+    }
+
+    /// What could not be looked at.
+    pub fn not_shown(&self) -> Vec<NotShown> {
+        let hidden = [
+            self.leases.as_ref().err(),
+            self.candidates.as_ref().err(),
+            self.rights.as_ref().err(),
+        ];
+        let unasked = self.judged().and_then(|judged| judged.not_shown());
+        let hidden = hidden.into_iter().flatten().chain(self.left_out);
+        hidden.cloned().chain(unasked).collect()
+    }
+
+    /// Whether there are no others but such as show themselves neither by a Lease nor as a pod.
+    pub fn is_all(&self) -> bool {
+        let hidden = self.leases.is_err() || self.candidates.is_err();
+        let unasked = self.judged().is_some_and(|one| !one.unasked.is_empty());
+        !hidden && !unasked && self.left_out.is_empty()
+    }
 }
 
 /// What a replica's Lease says.
@@ -81,6 +113,19 @@ pub enum LeaseState {
     Unknown,
 }
 
+impl ControllerReport {
+    /// Whether a replica has a pod, which may sign, as was asked; a Lease alone anybody may have written.
+    pub(super) fn has_pod(&self) -> bool {
+        let mut replicas = self.replicas.iter();
+        replicas.any(|replica| replica.has_pod == Some(true))
+    }
+
+    /// Whether a replica does its work.
+    pub(super) fn lives(&self) -> bool {
+        self.replicas.iter().any(ReplicaReport::lives)
+    }
+}
+
 impl ReplicaReport {
     fn lives(&self) -> bool {
         match self.lease {
@@ -95,7 +140,7 @@ impl ReplicaReport {
 pub fn answers(controllers: &[ControllerReport], all_shown: bool, signer: &str) -> Option<bool> {
     let mut unsure = !all_shown;
     for controller in controllers {
-        if !controller.replicas.iter().any(ReplicaReport::lives) {
+        if !controller.lives() {
             continue;
         }
         match &controller.signers {
@@ -104,63 +149,63 @@ pub fn answers(controllers: &[ControllerReport], all_shown: bool, signer: &str) 
             None => unsure = true,
         }
     }
-    // A controller outside the cluster that shares no work shows itself nowhere.
-    let somebody = controllers
-        .iter()
-        .any(|controller| !controller.replicas.is_empty());
+    // A controller outside the cluster that shares no work shows itself nowhere, and a Lease alone says nothing
+    // of who does or does not answer.
+    let somebody = controllers.iter().any(ControllerReport::has_pod);
     (!unsure && somebody).then_some(false)
 }
 
 pub(super) fn assess(view: &View<'_>, findings: &mut Vec<Finding>) -> Vec<ControllerReport> {
-    let leases = view.leases.as_ref().ok().copied();
-    let pods = view.pods.as_ref().ok().copied();
-    let controllers = controllers(leases, pods, view.configured, view.leases_read);
+    let controllers = controllers(&view.found);
     for controller in &controllers {
         judge(view, controller, findings);
     }
-    own_events(view, pods.unwrap_or_default(), findings);
+    if let Some(judged) = view.found.judged() {
+        findings.extend(judged.finding());
+        own_events(view, &judged, findings);
+    }
     controllers
 }
 
-/// Those whose replicas hold `leases`, which were read at `now`, and those in `pods` that hold none.
-/// What is hidden is nothing. `configured` says what a pod's controller is told to do, if its flags can be read.
-pub fn controllers(
-    leases: Option<&[Lease]>,
-    pods: Option<&[Pod]>,
-    configured: &dyn Fn(&Pod) -> Option<Configured>,
-    now: Timestamp,
-) -> Vec<ControllerReport> {
+/// The controllers in `found`: those whose replicas hold Leases, and pods that hold none. What is hidden is
+/// nothing.
+pub fn controllers(found: &Found<'_>) -> Vec<ControllerReport> {
+    let judged = found.judged();
     let mut groups = Groups::default();
     let mut with_lease = Vec::new();
-    let without_lease = match leases {
-        Some(_) => LeaseState::None,
-        None => LeaseState::Unknown,
+    let without_lease = match found.leases {
+        Ok(_) => LeaseState::None,
+        Err(_) => LeaseState::Unknown,
     };
-    for lease in leases.unwrap_or_default() {
-        let Some(application) = label(lease) else {
+    for lease in found.leases.as_ref().map_or(&[] as &[_], |leases| leases) {
+        let (namespace, name) = (&lease.namespace, &lease.name);
+        if judged
+            .as_ref()
+            .is_some_and(|judged| judged.is_none(namespace, name))
+        {
             continue;
-        };
-        let metadata = &lease.metadata;
-        let namespace = metadata.namespace.clone().unwrap_or_default();
-        let name = metadata.name.clone().unwrap_or_default();
-        let pod = pods.map(|pods| find(pods, &namespace, &name));
-        with_lease.push((namespace.clone(), name.clone()));
-        let replica = replica(name, state(lease, now), pod);
+        }
+        let controller = judged
+            .as_ref()
+            .map(|judged| judged.controller(namespace, name));
+        with_lease.push((namespace, name));
+        let pod = controller.map(|controller| controller.map(|controller| controller.pod));
         add(
             &mut groups,
-            (namespace, Some(application)),
-            replica,
-            pod.flatten().and_then(configured),
+            (namespace.clone(), Some(lease.application.clone())),
+            replica(name.clone(), state(lease, found.read), pod),
+            controller.flatten().and_then(|one| one.configured.clone()),
         );
     }
-    for pod in pods.unwrap_or_default() {
+    for controller in judged.iter().flat_map(|judged| &judged.controllers) {
+        let pod = controller.pod;
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let name = pod.metadata.name.clone().unwrap_or_default();
-        if with_lease.contains(&(namespace.clone(), name.clone())) || has_ended(pod) {
+        if with_lease.contains(&(&namespace, &name)) || has_ended(pod) {
             continue;
         }
         let replica = replica(name, without_lease, Some(Some(pod)));
-        let configured = configured(pod);
+        let configured = controller.configured.clone();
         // One that has no Lease yet is still one of its application.
         let application = configured
             .as_ref()
@@ -222,8 +267,8 @@ fn replica(name: String, lease: LeaseState, pod: Option<Option<&Pod>>) -> Replic
         restarts: containers
             .into_iter()
             .flatten()
-            .map(|container| container.restart_count)
-            .sum(),
+            .map(|container| i64::from(container.restart_count))
+            .fold(0, i64::saturating_add),
     }
 }
 
@@ -238,7 +283,22 @@ fn judge(view: &View<'_>, controller: &ControllerReport, findings: &mut Vec<Find
         .iter()
         .filter(|replica| replica.has_pod == Some(true) || replica.lives())
         .collect();
-    if !expected.iter().any(|replica| replica.lives()) {
+    if !controller.lives() && !controller.has_pod() {
+        let end = match view.found.candidates {
+            Ok(_) => "and it has no pod",
+            Err(_) => "and pods are hidden",
+        };
+        findings.push(Finding::warning(
+            format!(
+                "the Leases of {who} ran out, {end}: if it is a controller, it does not answer"
+            ),
+            format!(
+                "kubectl -n {namespace} get leases; they are there until somebody deletes them"
+            ),
+        ));
+        return;
+    }
+    if !controller.lives() {
         findings.push(Finding::error(
             format!("{who} has no replica that lives: nobody answers"),
             format!("kubectl -n {namespace} get pods; their logs"),
@@ -273,9 +333,9 @@ fn judge(view: &View<'_>, controller: &ControllerReport, findings: &mut Vec<Find
 }
 
 /// What controllers said about themselves in the last hour: of each reason the newest.
-fn own_events(view: &View<'_>, pods: &[Pod], findings: &mut Vec<Finding>) {
+fn own_events(view: &View<'_>, judged: &Judged<'_>, findings: &mut Vec<Finding>) {
     let events = view.events.as_ref().map_or(&[] as &[_], |all| all);
-    let mut newest: BTreeMap<(&str, &str), &Event> = BTreeMap::new();
+    let mut newest: BTreeMap<(&str, &str, &str), &Event> = BTreeMap::new();
     for event in events {
         if event.reporting_controller.as_deref() != Some(REPORTING_CONTROLLER) {
             continue;
@@ -284,15 +344,17 @@ fn own_events(view: &View<'_>, pods: &[Pod], findings: &mut Vec<Finding>) {
             continue;
         };
         let uid = regarding.uid.as_deref();
-        let own = pods
-            .iter()
-            .find(|pod| uid.is_some() && pod.metadata.uid.as_deref() == uid);
+        // Who may write Events in another namespace says nothing of this one's pods.
+        let own = judged.controllers.iter().map(|one| &one.pod.metadata);
+        let mut own = own.filter(|pod| uid.is_some() && pod.uid.as_deref() == uid);
+        let own = own.find(|pod| pod.namespace == event.metadata.namespace);
         // An Event about a workload has its request as the related object.
         let Some(pod) = own.filter(|_| event.related.is_none()) else {
             continue;
         };
         let key = (
-            pod.metadata.name.as_deref().unwrap_or_default(),
+            pod.namespace.as_deref().unwrap_or_default(),
+            pod.name.as_deref().unwrap_or_default(),
             event.reason.as_deref().unwrap_or_default(),
         );
         let known = newest.entry(key).or_insert(event);
@@ -300,16 +362,16 @@ fn own_events(view: &View<'_>, pods: &[Pod], findings: &mut Vec<Finding>) {
             *known = event;
         }
     }
-    for ((pod, word), event) in newest {
+    for ((namespace, pod, word), event) in newest {
         let since = at(event).map(|at| format!("{} ago ", span(at, view.now)));
-        let cure = reason(word).map(|known| known.cure);
+        let cure = reason(word).map(|known| known.cure.to_owned());
         findings.push(Finding::warning(
             format!(
-                "{}replica {pod} said {word}: {}",
+                "{}replica {namespace}/{pod} said {word}: {}",
                 since.unwrap_or_default(),
                 event.note.as_deref().unwrap_or_default()
             ),
-            cure.unwrap_or("as it says"),
+            cure.unwrap_or_else(|| format!("kubectl -n {namespace} logs {pod}")),
         ));
     }
 }
@@ -318,15 +380,8 @@ fn at(event: &Event) -> Option<Timestamp> {
     event.event_time.as_ref().map(|at| at.0)
 }
 
-fn find<'a>(pods: &'a [Pod], namespace: &str, name: &str) -> Option<&'a Pod> {
-    pods.iter().find(|pod| {
-        pod.metadata.namespace.as_deref() == Some(namespace)
-            && pod.metadata.name.as_deref() == Some(name)
-    })
-}
-
 /// Whether it does no work any more, or is about to do none.
-fn has_ended(pod: &Pod) -> bool {
+pub(super) fn has_ended(pod: &Pod) -> bool {
     if pod.metadata.deletion_timestamp.is_some() {
         return true;
     }
@@ -337,27 +392,18 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-fn label(lease: &Lease) -> Option<String> {
-    lease
-        .metadata
-        .labels
-        .as_ref()?
-        .get(APPLICATION_LABEL)
-        .cloned()
-}
-
 fn state(lease: &Lease, now: Timestamp) -> LeaseState {
-    let spec = lease.spec.as_ref();
-    let renewed = spec
-        .and_then(|spec| spec.renew_time.as_ref())
-        .map(|at| at.0);
-    let duration = spec
-        .and_then(|spec| spec.lease_duration_seconds)
-        .unwrap_or(0);
-    let held = SignedDuration::from_secs(i64::from(duration));
-    match renewed {
-        Some(renewed) if now.duration_since(renewed) <= held => LeaseState::Held { renewed },
-        renewed => LeaseState::RanOut { renewed },
+    let Some(held) = &lease.held else {
+        return LeaseState::RanOut { renewed: None };
+    };
+    let renewed = held.renewed;
+    let duration = SignedDuration::try_from(held.duration).unwrap_or_default();
+    if now.duration_since(renewed) <= duration {
+        LeaseState::Held { renewed }
+    } else {
+        LeaseState::RanOut {
+            renewed: Some(renewed),
+        }
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) fn assess(
         let signer = known.spec.signer_name.as_deref()?;
         (known.metadata.name.as_deref() == Some(&bundle::name(signer))).then_some(signer)
     }));
-    let all_shown = view.leases.is_ok() && view.pods.is_ok();
+    let all_shown = view.found.is_all();
     names
         .into_iter()
         .map(|name| {

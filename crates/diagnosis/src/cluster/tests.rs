@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use podcert_resources::lease::Held;
 use serde_json::{Value, json};
 
 use super::*;
@@ -11,13 +14,16 @@ const SIGNER: &str = "row-major.net/service-dns";
 /// A cluster with two replicas that answer for service-dns.
 struct World {
     version: Option<ApiVersion>,
-    leases: Vec<Value>,
+    leases: Vec<Lease>,
     pods: Vec<Value>,
+    /// Namespaces whose accounts may sign.
+    signing: Vec<&'static str>,
     requests: Vec<Request>,
     events: Vec<Value>,
     bundles: Vec<Value>,
     expected: Result<Expectation, String>,
     application: Option<String>,
+    unread: Vec<Unread>,
     now: Timestamp,
 }
 
@@ -26,24 +32,28 @@ fn world() -> World {
         version: Some(ApiVersion::V1),
         leases: vec![lease("one", -5), lease("two", -9)],
         pods: vec![pod("one", true), pod("two", true)],
+        signing: vec!["podcert"],
         requests: Vec::new(),
         events: Vec::new(),
         bundles: vec![bundle(&json!({}))],
         expected: Ok(Expectation::Issue),
         application: Some("podcert-controller".into()),
+        unread: Vec::new(),
         now: now(),
     }
 }
 
-fn lease(name: &str, seconds: i64) -> Value {
-    let renewed = now() + jiff::SignedDuration::from_secs(seconds);
-    json!({
-        "metadata": {
-            "namespace": "podcert", "name": name,
-            "labels": {"rendezvous.row-major.net/application": "podcert-controller"},
-        },
-        "spec": {"renewTime": format!("{renewed:.6}"), "leaseDurationSeconds": 15},
-    })
+fn lease(name: &str, seconds: i64) -> Lease {
+    Lease {
+        namespace: "podcert".into(),
+        name: name.into(),
+        application: "podcert-controller".into(),
+        held: Some(Held {
+            holder: name.into(),
+            renewed: now() + jiff::SignedDuration::from_secs(seconds),
+            duration: Duration::from_secs(15),
+        }),
+    }
 }
 
 fn pod(name: &str, ready: bool) -> Value {
@@ -64,8 +74,25 @@ impl World {
 
     /// As somebody sees it from whom these are hidden.
     fn report_without(&self, hidden: &[&str]) -> ClusterReport {
-        let leases: Vec<Lease> = read(Value::Array(self.leases.clone()));
-        let pods: Vec<Pod> = read(Value::Array(self.pods.clone()));
+        let pods: Vec<k8s_openapi::api::core::v1::Pod> = read(Value::Array(self.pods.clone()));
+        let configured = Configured {
+            signers: vec![SIGNER.to_owned()],
+            application: self.application.clone(),
+        };
+        let candidates: Vec<Candidate> = pods
+            .into_iter()
+            .map(|pod| Candidate {
+                pod,
+                configured: Some(configured.clone()),
+            })
+            .collect();
+        let rights: Rights = questions(&candidates)
+            .into_iter()
+            .map(|question| {
+                let may = self.signing.contains(&question.namespace.as_str());
+                (question, may)
+            })
+            .collect();
         let events: Vec<Event> = read(Value::Array(self.events.clone()));
         let bundles: Vec<ClusterTrustBundle> = read(Value::Array(self.bundles.clone()));
         let shown = |what: &str| {
@@ -77,19 +104,18 @@ impl World {
         };
         assess(&View {
             version: self.version,
-            leases: shown("leases").map(|()| leases.as_slice()),
-            pods: shown("pods").map(|()| pods.as_slice()),
-            leases_read: now(),
-            configured: &|_| {
-                Some(Configured {
-                    signers: vec![SIGNER.to_owned()],
-                    application: self.application.clone(),
-                })
+            found: Found {
+                leases: shown("leases").map(|()| self.leases.as_slice()),
+                read: now(),
+                candidates: shown("pods").map(|()| candidates.as_slice()),
+                rights: shown("rights").map(|()| &rights),
+                left_out: &[],
             },
             requests: shown("requests").map(|()| self.requests.as_slice()),
             events: shown("events").map(|()| events.as_slice()),
             bundles: shown("bundles").map(|()| bundles.as_slice()),
             expected: &|_| self.expected.clone(),
+            unread: &self.unread,
             now: self.now,
         })
     }
@@ -331,18 +357,188 @@ fn a_signer_without_good_anchors_is_an_error() {
     );
 }
 
+/// What pod podcert/one said of itself.
+fn own_event(minutes: i64, word: &str, note: &str) -> Value {
+    let mut event = event("none", minutes, word);
+    event["metadata"]["namespace"] = json!("podcert");
+    event["regarding"]["namespace"] = json!("podcert");
+    event["regarding"]["uid"] = json!("uid-of-one");
+    event["related"] = Value::Null;
+    event["note"] = json!(note);
+    event
+}
+
 #[test]
 fn what_a_controller_said_of_itself_is_repeated_once() {
     let mut world = world();
-    let own = |minutes: i64, note: &str| {
-        let mut event = event("none", minutes, "CaPoolRefused");
-        event["regarding"]["uid"] = json!("uid-of-one");
-        event["related"] = Value::Null;
-        event["note"] = json!(note);
-        event
+    world.events = vec![
+        own_event(-2, "CaPoolRefused", "the later"),
+        own_event(-9, "CaPoolRefused", "the earlier"),
+        own_event(-1, "NoSuchWord", "of a later version"),
+    ];
+    let findings = world.report().findings;
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(
+        findings[0]
+            .message
+            .contains("2 min ago replica podcert/one said CaPoolRefused: the later"),
+        "{findings:?}"
+    );
+    assert_eq!(findings[1].cure, "kubectl -n podcert logs one");
+}
+
+#[test]
+fn an_event_of_another_namespace_says_nothing_of_a_controller() {
+    let mut world = world();
+    let mut event = own_event(-2, "CaPoolRefused", "forged");
+    event["metadata"]["namespace"] = json!("shop");
+    world.events = vec![event];
+    assert_eq!(world.findings(), Vec::<String>::new());
+}
+
+/// A pod of a tenant's that says that it is a controller.
+fn forged(name: &str) -> Value {
+    let mut pod = pod(name, true);
+    pod["metadata"]["namespace"] = json!("shop");
+    pod["metadata"]["uid"] = json!("uid-of-forged");
+    pod
+}
+
+fn forged_lease(name: &str, seconds: i64) -> Lease {
+    Lease {
+        namespace: "shop".into(),
+        ..lease(name, seconds)
+    }
+}
+
+#[test]
+fn who_may_not_sign_is_no_controller() {
+    let mut world = world();
+    world.pods.push(forged("evil"));
+    world.leases.push(forged_lease("evil", -5));
+    let mut event = own_event(-2, "CaPoolRefused", "delete your pool");
+    event["metadata"]["namespace"] = json!("shop");
+    event["regarding"]["uid"] = json!("uid-of-forged");
+    world.events = vec![event];
+    let report = world.report();
+    assert_eq!(report.controllers.len(), 1);
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    let finding = &report.findings[0];
+    assert_eq!(finding.severity, Severity::Warning);
+    assert!(finding.message.ends_with(": shop/evil"), "{finding:?}");
+    assert!(finding.cure.contains("plays a controller"), "{finding:?}");
+
+    // Nor does it answer for the controller that died.
+    world.leases = vec![lease("one", -60), forged_lease("evil", -5)];
+    world.pods = vec![pod("one", false), forged("evil")];
+    let report = world.report();
+    assert_eq!(report.signers[0].answered, Some(false));
+    let dead = &report.findings[0];
+    assert_eq!(dead.severity, Severity::Error);
+    assert!(dead.message.contains("nobody answers"), "{dead:?}");
+
+    // Nor is there one where it stands alone.
+    world.leases.remove(0);
+    world.pods.remove(0);
+    world.requests = vec![request("a", -5, &json!({}))];
+    let report = world.report();
+    assert!(report.controllers.is_empty());
+    assert!(
+        report.findings[0]
+            .message
+            .contains("no controller shows itself"),
+        "{:?}",
+        report.findings
+    );
+    assert_eq!(report.findings[0].severity, Severity::Error);
+}
+
+#[test]
+fn where_nobody_may_ask_who_may_sign_all_are_what_they_say() {
+    let mut world = world();
+    world.signing.clear();
+    let report = world.report_without(&["rights"]);
+    assert_eq!(report.controllers.len(), 1);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    let hidden: Vec<&str> = report.not_shown.iter().map(|it| it.what.as_str()).collect();
+    assert_eq!(hidden, ["rights"]);
+    assert_eq!(report.signers[0].answered, Some(true));
+}
+
+#[test]
+fn a_lease_without_a_pod_is_no_error_whatever_it_says() {
+    let mut world = world();
+    world.leases.push(forged_lease("gone", -600));
+    let report = world.report();
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert_eq!(report.findings[0].severity, Severity::Warning);
+    assert!(
+        report.findings[0]
+            .message
+            .contains("if it is a controller, it does not answer"),
+        "{:?}",
+        report.findings
+    );
+
+    // Nor does it say that nobody answers, outside the cluster perhaps.
+    world.leases = vec![forged_lease("gone", -600)];
+    world.pods.clear();
+    assert_eq!(world.report().signers[0].answered, None);
+
+    // Nor does one that holds hide that there is no controller.
+    world.leases = vec![forged_lease("alive", -5)];
+    world.pods.clear();
+    world.requests = vec![request("a", -5, &json!({}))];
+    let report = world.report();
+    assert_eq!(report.signers[0].answered, None);
+    assert!(
+        report.findings.iter().any(|found| found
+            .message
+            .contains("but by Leases without pods, in namespace shop")),
+        "{:?}",
+        report.findings
+    );
+}
+
+#[test]
+fn a_lease_that_says_nothing_ran_out() {
+    let mut world = world();
+    world.leases[1].held = None;
+    let report = world.report();
+    assert_eq!(
+        report.controllers[0].replicas[1].lease,
+        LeaseState::RanOut { renewed: None }
+    );
+}
+
+#[test]
+fn restarts_are_counted_whatever_they_add_up_to() {
+    let mut world = world();
+    let container = |name: &str| {
+        json!({
+            "name": name, "image": "i", "imageID": "i", "ready": true, "restartCount": i32::MAX,
+        })
     };
-    world.events = vec![own(-2, "the later"), own(-9, "the earlier")];
-    let findings = world.findings();
-    assert_eq!(findings.len(), 1, "{findings:?}");
-    assert!(findings[0].contains("2 min ago replica one said CaPoolRefused: the later"));
+    world.pods[0]["status"]["containerStatuses"] = json!([container("a"), container("b")]);
+    let report = world.report();
+    assert_eq!(
+        report.controllers[0].replicas[0].restarts,
+        2 * i64::from(i32::MAX)
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_counted() {
+    let mut world = world();
+    world.unread = vec![Unread {
+        what: "Leases".into(),
+        count: 2,
+        first: "shop/a".into(),
+    }];
+    let report = world.report();
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert_eq!(
+        report.findings[0].message,
+        "2 of Leases cannot be read and are left out, the first shop/a"
+    );
 }

@@ -61,6 +61,7 @@ impl World {
             bundles: Ok(&bundles),
             expected: &|_| self.expected.clone(),
             answered: &|_| self.answered,
+            hidden: &[],
             now: now(),
         })
     }
@@ -135,10 +136,14 @@ fn one_that_nobody_replaces_wants_attention_and_then_is_missing() {
 fn an_event_says_why_it_waits_and_the_operators_page_what_cures_it() {
     let mut world = world();
     world.requests = vec![request("a", -4, &json!({}))];
+    let mut elsewhere = event("a", -1, "CaExpired");
+    elsewhere["metadata"]["namespace"] = json!("evil");
     world.events = vec![
         event("a", -4, "PodNotFound"),
         event("a", -3, "NoMatchingService"),
         event("other", -1, "CaExpired"),
+        // Whose writer may write nothing about this request.
+        elsewhere,
     ];
     let certificate = world.certificate();
     assert_eq!(certificate.state, State::Waiting);
@@ -395,10 +400,11 @@ fn what_is_not_shown_is_unknown_and_said() {
         bundles: Err(not_shown()),
         expected: &|_| Err(String::new()),
         answered: &|_| None,
+        hidden: &[not_shown()],
         now: now(),
     });
     assert_eq!(report.worst(), Some(State::Unknown));
-    assert_eq!(report.not_shown.len(), 3);
+    assert_eq!(report.not_shown.len(), 4);
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["sources"][0]["kind"], "certificate");
     assert_eq!(json["sources"][0]["state"], "unknown");
@@ -415,6 +421,7 @@ fn nothing_is_said_of_events_that_are_hidden() {
             bundles: Ok(&[]),
             expected: &|_| Ok(Expectation::Wait(told("NoMatchingService"))),
             answered: &|_| None,
+            hidden: &[],
             now: now(),
         });
         let source = &report.sources[0];

@@ -33,16 +33,20 @@ pub(super) async fn all(place: &Place, administrator: &Asker, pods: &Pods) -> Re
     without_leases(&asker).await.context("without Leases")?;
     let asker = user(place, "no-pods", &["pods"]).await?;
     without_pods(&asker, pods).await.context("without pods")?;
+    let asker = user(place, "no-reviews", &["subjectaccessreviews"]).await?;
+    without_reviews(&asker, pods)
+        .await
+        .context("without asking who may sign")?;
     let everything: Vec<&str> = RIGHTS
         .iter()
-        .flat_map(|(_, resources)| *resources)
+        .flat_map(|(_, resources, _)| *resources)
         .copied()
         .collect();
     let asker = user(place, "nobody", &everything).await?;
     without_rights(&asker, pods)
         .await
         .context("without any rights")?;
-    Ok(8)
+    Ok(9)
 }
 
 /// A user with the rights that docs/operations.md names, but not to `hidden`.
@@ -50,13 +54,13 @@ async fn user(place: &Place, name: &str, hidden: &[&str]) -> Result<Asker> {
     let stage = &place.stage;
     let rules: Vec<Value> = RIGHTS
         .iter()
-        .map(|(group, resources)| {
+        .map(|(group, resources, verbs)| {
             let shown = resources.iter().filter(|one| !hidden.contains(one));
-            (group, shown.collect::<Vec<_>>())
+            (group, shown.collect::<Vec<_>>(), verbs)
         })
-        .filter(|(_, resources)| !resources.is_empty())
-        .map(|(group, resources)| {
-            json!({"apiGroups": [group], "resources": resources, "verbs": ["get", "list"]})
+        .filter(|(_, resources, _)| !resources.is_empty())
+        .map(|(group, resources, verbs)| {
+            json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
         })
         .collect();
     if !rules.is_empty() {
@@ -223,6 +227,36 @@ async fn without_pods(asker: &Asker, pods: &Pods) -> Result<()> {
     page.says(1, &[&pods.issued(), "cannot be looked at"])
 }
 
+/// The controller is taken at its word, which is said.
+async fn without_reviews(asker: &Asker, pods: &Pods) -> Result<()> {
+    let who = "whether pods that say they are controllers may sign";
+    let said = asker.status().await?;
+    said.hides(&[who])?;
+    said.ends_with(3)?;
+    said.has(&[
+        ("/controllers/0/replicas/0/lease/state", json!("held")),
+        ("/controllers/0/replicas/0/ready", json!(true)),
+        ("/controllers/1", Value::Null),
+        ("/signers/1/answered", json!(true)),
+        ("/signers/1/issued", json!(1)),
+    ])?;
+    said.tells("/notShown", &["subjectaccessreviews", "at their word"])?;
+    let page = asker.page(&["status"]).await?;
+    page.says(3, &["hidden", who, "at their word"])?;
+
+    // Only where it matters who answers.
+    let said = asker.explain(&pods.issued()).await?;
+    said.hides(&[])?;
+    said.ends_with(0)?;
+    let said = asker.explain(&pods.waiting()).await?;
+    said.hides(&[who])?;
+    said.ends_with(3)?;
+    said.has(&[
+        ("/sources/0/state", json!("waiting")),
+        ("/sources/0/reason", json!(WAITS)),
+    ])
+}
+
 async fn without_rights(asker: &Asker, pods: &Pods) -> Result<()> {
     let said = asker.status().await?;
     said.hides(&[
@@ -255,13 +289,23 @@ async fn without_rights(asker: &Asker, pods: &Pods) -> Result<()> {
     page.is_silent_on(&["there is no pod"])
 }
 
-/// What docs/operations.md says one needs to see all, to get and to list.
-const RIGHTS: [(&str, &[&str]); 4] = [
-    ("", &["pods", "services", "nodes", "serviceaccounts"]),
-    ("events.k8s.io", &["events"]),
-    ("coordination.k8s.io", &["leases"]),
+/// What docs/operations.md says one needs to see all: groups, their resources, and the verbs.
+const RIGHTS: [(&str, &[&str], &[&str]); 5] = [
+    (
+        "",
+        &["pods", "services", "nodes", "serviceaccounts"],
+        &["get", "list"],
+    ),
+    ("events.k8s.io", &["events"], &["get", "list"]),
+    ("coordination.k8s.io", &["leases"], &["get", "list"]),
     (
         "certificates.k8s.io",
         &["podcertificaterequests", "clustertrustbundles"],
+        &["get", "list"],
+    ),
+    (
+        "authorization.k8s.io",
+        &["subjectaccessreviews"],
+        &["create"],
     ),
 ];

@@ -86,6 +86,9 @@ async fn requests(reader: &Reader, namespace: &str) -> Result<Vec<Object>> {
         .certificates(Some(namespace), "podcertificaterequests", what)
         .await
         .with_context(|| format!("cannot list {what}"))?;
+    for unread in reader.unread() {
+        tracing::warn!("{unread}");
+    }
     match served {
         Some((_, Ok(requests))) => Ok(requests),
         Some((_, Err(not_shown))) => bail!("cannot list {what}: {}", not_shown.why),
