@@ -407,3 +407,14 @@ fn a_kept_demo_is_a_sandbox_until_it_is_told_to_end() {
     );
     assert_eq!(processes_of(home.path()), Vec::<String>::new());
 }
+
+#[test]
+fn an_error_holds_nothing_that_a_terminal_would_obey() {
+    let output = run(&["status", "--kubeconfig=/nowhere/\u{9b}31m\u{202e}"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(told.starts_with("error: "), "{told:?}");
+    assert!(told.contains("/nowhere/"), "{told:?}");
+    let hidden = told.find(['\u{9b}', '\u{202e}', '\u{1b}']);
+    assert_eq!(hidden, None, "{told:?}");
+}
