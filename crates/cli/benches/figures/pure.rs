@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use podcert_authority::{Authority, CaId, CaOptions, Pool};
 use podcert_issuance::{
-    Decision, FactIndex, NamePolicy, PodFacts, Policy, Projection, Request, RequestedKey,
-    ServiceFacts, ServiceKind, decide, service_dns,
+    AnnotationsDigest, Decision, FactIndex, NamePolicy, PodFacts, Policy, Projection, Request,
+    RequestedKey, ServiceFacts, ServiceKind, decide, service_dns,
 };
 use podcert_pki::{KeyType, PrivateKey, empty_csr};
 
@@ -70,7 +70,7 @@ fn facts(policy: &Policy) -> Result<FactIndex> {
         labels: labels("web"),
         projections: vec![Projection {
             signer: policy.signer.clone(),
-            annotations: BTreeMap::new(),
+            annotations: AnnotationsDigest::of(&BTreeMap::new()),
         }],
     };
     facts.apply_pod("shop", "web-1", pod);
