@@ -2,8 +2,8 @@
 //!
 //! One Lease a replica, named after its pod and labelled with the application, says who lives: its
 //! holder, when it was renewed and how long that is good for. What is read of others is
-//! [`ReplicaLease`], which takes anything: a Lease without a date, or with a date that is none, is
-//! simply not one of a living replica. What is written is [`Replica::lease`].
+//! [`ReplicaLease`], which takes anything: a Lease without a date, or with a date that is none, or
+//! held by what cannot be a pod, is simply not one of a living replica. What is written is [`Replica::lease`].
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
@@ -29,6 +29,7 @@ pub const RENEWAL_PERIOD: Duration = Duration::from_secs(10);
 const DURATION_SECONDS: u32 = 15;
 /// A Lease may claim more; a request lives fifteen minutes and cannot wait for that.
 const LONGEST_DURATION: Duration = Duration::from_secs(60);
+const MAX_SUBDOMAIN: usize = 253;
 
 /// The name of an application whose replicas share their work: a label value.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -150,7 +151,7 @@ pub struct ReplicaLease {
 /// A Lease that says all a living replica's must say.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Held {
-    /// Who holds it.
+    /// Who holds it: a DNS subdomain name, as pods have.
     pub holder: String,
     /// When it was renewed, by the holder's clock.
     pub renewed: Timestamp,
@@ -172,7 +173,7 @@ where
     let spec = Value::deserialize(deserializer)?;
     let text = |field: &str| spec.get(field).and_then(Value::as_str);
     let read = || {
-        let holder = text("holderIdentity").filter(|holder| !holder.is_empty())?;
+        let holder = text("holderIdentity").filter(|holder| is_pod_name(holder))?;
         let seconds = spec.get("leaseDurationSeconds")?.as_u64()?;
         Some(Held {
             holder: holder.to_owned(),
@@ -181,6 +182,19 @@ where
         })
     };
     Ok(read().filter(|held| !held.duration.is_zero()))
+}
+
+/// Kubernetes' rule for a pod's name, a DNS subdomain name (RFC 1123).
+fn is_pod_name(name: &str) -> bool {
+    let alphanumeric =
+        |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    name.len() <= MAX_SUBDOMAIN
+        && name.split('.').all(|label| {
+            let bytes = label.as_bytes();
+            alphanumeric(bytes.first())
+                && alphanumeric(bytes.last())
+                && bytes.iter().all(|b| *b == b'-' || alphanumeric(Some(b)))
+        })
 }
 
 impl Resource for ReplicaLease {
@@ -307,15 +321,35 @@ mod tests {
                 json!("soon"),
                 json!("99999-01-01T00:00:00Z"),
             ] {
-                // Any word may be somebody's name.
-                let word = nonsense.as_str().is_some_and(|text| !text.is_empty());
-                if field == "holderIdentity" && word {
+                // A word may be somebody's name.
+                if field == "holderIdentity" && nonsense == "soon" {
                     continue;
                 }
                 let mut spec = whole.clone();
                 spec[field] = nonsense.clone();
                 assert_eq!(read(&spec), None, "{field}: {nonsense}");
             }
+        }
+        let long = format!("a{}", ".a".repeat(127));
+        for holder in [
+            "x\n[+]pool ok",
+            "A",
+            "-a",
+            "a-",
+            "a..b",
+            ".a",
+            "a b",
+            "é",
+            &long,
+        ] {
+            let mut spec = whole.clone();
+            spec["holderIdentity"] = json!(holder);
+            assert_eq!(read(&spec), None, "{holder}");
+        }
+        for holder in ["0", "a.b-c", &long[2..]] {
+            let mut spec = whole.clone();
+            spec["holderIdentity"] = json!(holder);
+            assert!(read(&spec).is_some(), "{holder}");
         }
         for spec in [Value::Null, json!([]), json!("x"), json!({})] {
             assert_eq!(read(&spec), None, "{spec}");

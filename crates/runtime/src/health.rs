@@ -64,14 +64,16 @@ impl Health {
     }
 
     /// Every check in a line, in the manner of kube-apiserver: `[+]name ok`, `[-]name: reason`,
-    /// and `[+]name ok: words` where a check passes with words.
+    /// and `[+]name ok: words` where a check passes with words. Control characters are spaces: words
+    /// may be those of others (a Lease's holder, an API server), who shall make no lines of their own.
     pub fn report(&self) -> String {
         let mut text = String::new();
         for (name, state) in self.checks.borrow().iter() {
+            let name = in_a_line(name);
             let written = match state {
                 Ok(words) if words.is_empty() => writeln!(text, "[+]{name} ok"),
-                Ok(words) => writeln!(text, "[+]{name} ok: {words}"),
-                Err(reason) => writeln!(text, "[-]{name}: {reason}"),
+                Ok(words) => writeln!(text, "[+]{name} ok: {}", in_a_line(words)),
+                Err(reason) => writeln!(text, "[-]{name}: {}", in_a_line(reason)),
             };
             debug_assert!(written.is_ok(), "writing to a String cannot fail");
         }
@@ -133,6 +135,10 @@ impl Check {
     }
 }
 
+fn in_a_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +168,21 @@ mod tests {
         assert_eq!(health.report(), "[+]caches ok\n[+]pool ok: two CAs\n");
         pool.clone().fail("gone");
         assert!(!health.is_ready());
+    }
+
+    #[test]
+    fn what_a_check_says_stays_in_its_line() {
+        let health = Health::new();
+        health
+            .check("pool")
+            .fail("refused: x\n[+]pool ok\r\u{1b}[2J\u{85}");
+        health
+            .check("sharing")
+            .pass_saying("with x\n[-]pool: missing");
+        assert_eq!(
+            health.report(),
+            "[-]pool: refused: x [+]pool ok  [2J \n[+]sharing ok: with x [-]pool: missing\n"
+        );
     }
 
     #[tokio::test]
