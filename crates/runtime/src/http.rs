@@ -4,7 +4,12 @@
 //! cluster's network policy, or a loopback address, decides who may ask.
 
 use std::{
-    collections::VecDeque, convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration,
+    collections::{BTreeMap, VecDeque},
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
 };
 
 use ::http::{Method, Request, Response, StatusCode, header};
@@ -48,13 +53,13 @@ impl Listener {
     /// Answers until `shutdown`, then waits a little for the answers under way.
     pub async fn serve(self, health: Health, registry: Arc<Registry>, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
-        let mut open: VecDeque<AbortHandle> = VecDeque::new();
+        let mut open = Open::default();
         loop {
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
                     Err(error) => {
                         // Out of file descriptors, most likely: let some be given back.
                         tracing::warn!(%error, "cannot accept a connection");
@@ -63,20 +68,13 @@ impl Listener {
                     }
                 },
             };
-            // Above the limit the oldest one is closed: probes and scrapers need few, and whoever
-            // holds many would have a kubelet's liveness probe end us.
-            open.retain(|connection| !connection.is_finished());
-            if open.len() >= MAX_CONNECTIONS
-                && let Some(oldest) = open.pop_front()
-            {
-                oldest.abort();
-            }
+            open.make_room(peer);
             let (health, registry) = (health.clone(), Arc::clone(&registry));
             let shutdown = shutdown.clone();
             let connection = connections.spawn(async move {
                 serve_connection(stream, &health, &registry, shutdown).await;
             });
-            open.push_back(connection.abort_handle());
+            open.0.push_back((peer, connection.abort_handle()));
         }
         connections.close();
         // Whoever asks and does not read the answer does not hold up the end.
@@ -84,6 +82,43 @@ impl Listener {
             tracing::debug!("a health or metrics connection was still open at the end");
         }
     }
+}
+
+/// The connections under way and who asks over them, oldest first.
+#[derive(Debug, Default)]
+struct Open(VecDeque<(IpAddr, AbortHandle)>);
+
+impl Open {
+    /// Closes what is one too many once `peer` has another.
+    fn make_room(&mut self, peer: IpAddr) {
+        self.0.retain(|(_, connection)| !connection.is_finished());
+        let crowded = one_too_many(self.0.iter().map(|(peer, _)| *peer), peer);
+        if let Some((_, connection)) = crowded.and_then(|index| self.0.remove(index)) {
+            connection.abort();
+        }
+    }
+}
+
+/// Which of the connections of `peers`, oldest first, goes for one more of `newcomer`, if one must.
+///
+/// Probes and scrapers need few. Whoever holds many loses its own, and never the one of a kubelet,
+/// whose liveness probe would end us.
+fn one_too_many(peers: impl Iterator<Item = IpAddr>, newcomer: IpAddr) -> Option<usize> {
+    // Of each address its oldest connection, and how many it has.
+    let mut held: BTreeMap<IpAddr, (usize, usize)> = BTreeMap::new();
+    let mut all = 0;
+    for (index, peer) in peers.enumerate() {
+        held.entry(peer).or_insert((index, 0)).1 += 1;
+        all += 1;
+    }
+    match held.get(&newcomer) {
+        Some(&(oldest, count)) if count >= MAX_OF_ONE_PEER => return Some(oldest),
+        _ if all < MAX_CONNECTIONS => return None,
+        _ => {}
+    }
+    held.into_values()
+        .max_by_key(|&(oldest, count)| (count, std::cmp::Reverse(oldest)))
+        .map(|(oldest, _)| oldest)
 }
 
 async fn serve_connection(
@@ -98,6 +133,8 @@ async fn serve_connection(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        // One answer each: who asks seldom holds nothing open in between.
+        .keep_alive(false)
         .header_read_timeout(Duration::from_secs(10))
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -168,6 +205,7 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 }
 
 const MAX_CONNECTIONS: usize = 64;
+const MAX_OF_ONE_PEER: usize = 8;
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -175,6 +213,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 mod tests {
     use prometheus_client::metrics::counter::Counter;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpSocket;
 
     use super::*;
 
@@ -199,6 +238,28 @@ mod tests {
         assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 
+    #[test]
+    fn who_holds_most_loses_its_oldest() {
+        let address = |number: usize| IpAddr::from([10, 0, 0, u8::try_from(number).unwrap()]);
+        let of = |peers: &[usize], newcomer| {
+            one_too_many(peers.iter().map(|&peer| address(peer)), address(newcomer))
+        };
+        assert_eq!(of(&[], 1), None);
+        let mut peers = vec![1];
+        peers.extend([2; MAX_OF_ONE_PEER]);
+        // Nobody has more than its part, wherever there is room.
+        assert_eq!(of(&peers, 2), Some(1));
+        assert_eq!(of(&peers, 1), None);
+        peers.extend((3..).flat_map(|peer| [peer; 5]).take(MAX_CONNECTIONS - 9));
+        assert_eq!(peers.len(), MAX_CONNECTIONS);
+        assert_eq!(of(&peers, 1), Some(1));
+        assert_eq!(of(&peers, 3), Some(1));
+        // Of those who hold the same, the oldest.
+        let single: Vec<_> = (0..MAX_CONNECTIONS).collect();
+        assert_eq!(of(&single, 100), Some(0));
+        assert_eq!(of(&single[1..], 100), None);
+    }
+
     #[tokio::test]
     async fn who_keeps_connections_open_keeps_no_probe_out() {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap())
@@ -209,19 +270,30 @@ mod tests {
         let (health, registry) = (Health::new(), Arc::new(Registry::default()));
         let serving = tokio::spawn(listener.serve(health, registry, shutdown.clone()));
 
-        let ask = async |stream: &mut TcpStream| {
+        let connect = async |peer: u8| {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, peer], 0).into()).unwrap();
+            socket.connect(address).await.unwrap()
+        };
+        let ask = async |mut stream: TcpStream| {
             let request = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
             stream.write_all(request).await.unwrap();
-            let mut answer = [0; 12];
-            let read = stream.read_exact(&mut answer).await;
-            read.is_ok_and(|_| answer == *b"HTTP/1.1 200")
+            // To its end: a connection has one answer.
+            let mut answer = String::new();
+            let read = stream.read_to_string(&mut answer).await;
+            read.is_ok() && answer.starts_with("HTTP/1.1 200")
         };
+        let probe = connect(1).await;
         let mut kept = Vec::new();
-        for number in 0..MAX_CONNECTIONS + 10 {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            assert!(ask(&mut stream).await, "connection {number}");
-            kept.push(stream);
+        // More than there is room for from one address, and then from many.
+        for number in 0..u8::try_from(MAX_CONNECTIONS).unwrap() * 3 {
+            kept.push(connect(2 + number.saturating_sub(100) / 4).await);
         }
+        // They are accepted in their order: when this one is answered, all were.
+        assert!(ask(connect(1).await).await);
+        assert!(ask(probe).await, "the oldest of all");
+        assert!(ask(kept.pop().unwrap()).await);
+        assert!(!ask(kept.swap_remove(0)).await, "one of too many");
         shutdown.cancel();
         serving.await.unwrap();
     }
