@@ -257,6 +257,7 @@ impl Controller {
             context.connection.client().clone(),
             Arc::clone(context.connection.server_clock()),
             config.instance,
+            context.own_pod.clone(),
             context.metrics.clone(),
             context.shutdown.clone(),
         ));
