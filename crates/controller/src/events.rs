@@ -68,8 +68,7 @@ pub(crate) async fn write(
                 None => return,
             },
         };
-        let own = own_pod.as_deref() == Some(&notice.regarding);
-        let whose = notice.regarding.namespace.as_deref().filter(|_| !own);
+        let whose = account(&notice.regarding, own_pod.as_deref());
         if !allowance.take(whose, notice.severity, Instant::now()) {
             metrics.event_outcome("dropped");
             continue;
@@ -91,6 +90,15 @@ pub(crate) async fn write(
             }
         }
     }
+}
+
+/// The namespace whose allowance an Event about `regarding` is taken from.
+fn account<'a>(
+    regarding: &'a ObjectReference,
+    own_pod: Option<&ObjectReference>,
+) -> Option<&'a str> {
+    let own = own_pod == Some(regarding);
+    regarding.namespace.as_deref().filter(|_| !own)
 }
 
 /// What may be written: in all, and of each namespace.
@@ -199,6 +207,8 @@ const MAX_NAMESPACES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
+    use podcert_resources::event::pod_reference;
+
     use super::*;
 
     /// How many of a thousand are allowed now.
@@ -216,6 +226,15 @@ mod tests {
         assert_eq!(warned(), 20);
         tokio::time::sleep(Duration::from_secs(86_400)).await;
         assert_eq!(warned(), 100);
+    }
+
+    #[test]
+    fn the_own_pod_is_on_nobodys_account() {
+        let own = pod_reference("mesh", "controller-0", "u");
+        assert_eq!(account(&own, Some(&own)), None);
+        assert_eq!(account(&own, None), Some("mesh"));
+        let other = pod_reference("mesh", "controller-0", "v");
+        assert_eq!(account(&other, Some(&own)), Some("mesh"));
     }
 
     #[tokio::test(start_paused = true)]
