@@ -54,6 +54,8 @@ pub(super) async fn wakes(context: &Context) -> Result<Scene> {
     // What was under way when it stopped has arrived, or is lost.
     sleep(Duration::from_millis(500)).await;
     gate.cut();
+    // A busy server takes its time for what it has.
+    sleep(Duration::from_secs(2)).await;
     let asleep = crowd.revision().await?;
 
     crowd.rotate(&new)?;
